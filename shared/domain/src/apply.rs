@@ -1,0 +1,620 @@
+//! `apply`: folds one event into the state. It judges nothing; what an event says has happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::action::{Action, Fence, Found, ObjectKey, Outcome, Part, Purpose, Stamp, Value, Write};
+use crate::event::{Event, What};
+use crate::names::{ReleaseId, Seq, ServiceName};
+use crate::policy::{Colour, Policy, ServiceKind, Strategy};
+use crate::target::{
+    Approval, Asking, BackStep, Ended, Known, Outstanding, Phase, Progress, Release, Rollback, Serving, Step, Target,
+    Tried, WatchState,
+};
+use crate::time::Timestamp;
+
+/// How many tried commits are remembered for telling what is newer.
+const COMMITS: usize = 50;
+/// How many ended releases `rollback --to` can name.
+const ENDED: usize = 10;
+/// How many rolled-back digests, alarms are remembered.
+const REMEMBERED: usize = 200;
+
+/// Folds one event into the state.
+pub fn apply(target: &mut Target, event: &Event) {
+    target.seq = event.seq;
+    let at = event.at;
+    match &event.what {
+        What::Adopted { ledger, live, objects } => {
+            target.adopted = true;
+            target.ledger = Some(ledger.clone());
+            target.live.clone_from(live);
+            target.confirm(objects);
+        }
+        What::LiveChangedOutside { live, objects } => {
+            target.live.extend(live.iter().map(|(service, serving)| (service.clone(), serving.clone())));
+            target.confirm(objects);
+            if let Some(release) = target.live_release.take() {
+                target.forget(release);
+            }
+        }
+        What::Opened { release, commit, pushed_at, requested_by, typed, facts, gather_until, .. } => {
+            if let Some(newest) = target.commits.first_mut() {
+                newest.ancestors.clear();
+            }
+            let ancestors = facts.as_ref().map(|facts| facts.ancestors.clone()).unwrap_or_default();
+            let tried = Tried { commit: commit.clone(), pushed_at: *pushed_at, release: *release, ancestors };
+            target.commits.insert(0, tried);
+            target.commits.truncate(COMMITS);
+            let new = Release {
+                requested_by: requested_by.clone(),
+                typed: *typed,
+                commit_facts: facts.clone(),
+                until: Some(*gather_until),
+                ..Release::new(*release, commit.clone(), at)
+            };
+            target.releases.insert(*release, new);
+        }
+        What::Outdated { commit, .. } => {
+            if target.outdated.len() >= COMMITS {
+                target.outdated.pop_first();
+            }
+            target.outdated.insert(commit.clone());
+        }
+        What::AlarmSeen { alarm, fact } => {
+            if target.alarms.len() < REMEMBERED || target.alarms.contains_key(alarm) {
+                target.alarms.insert(alarm.clone(), *fact);
+            }
+        }
+        What::HandsOff { until, .. } => target.hands_off = *until,
+        What::QuarantineLifted { digest, .. } => {
+            target.quarantine.remove(digest);
+        }
+        What::EpochRaised { epoch, .. } => target.epoch = *epoch,
+        What::Refused { .. } => {}
+        what => {
+            if let Some(release) = what.release() {
+                apply_release(target, release, event.seq, at, what);
+            }
+        }
+    }
+}
+
+fn apply_release(target: &mut Target, id: ReleaseId, seq: Seq, at: Timestamp, what: &What) {
+    match what {
+        What::Began { objects, .. } => {
+            target.confirm(objects);
+            if let Some(old) = target.live_release.take() {
+                target.forget(old);
+            }
+            target.in_flight = Some(id);
+            target.drop_intentions(id, |_| true);
+        }
+        What::Intended { intention, .. } => {
+            if let Action::Write(write) = &intention.action {
+                let known = target.objects.entry(write.object.clone()).or_default();
+                known.meant.insert(seq, write.to);
+            }
+            let intention = Arc::new((**intention).clone());
+            target.outstanding.insert(seq, Outstanding { release: id, intention });
+        }
+        What::Done { intention, outcome, .. } => finish(target, id, at, *intention, outcome),
+        What::Entered { .. } => target.drop_intentions(id, |action| matches!(action, Action::Look(_))),
+        What::RollbackBegan { .. } => {
+            target.drop_intentions(id, |_| true);
+            target.in_flight = Some(id);
+            if target.live_release == Some(id) {
+                target.live_release = None;
+            }
+        }
+        What::RolledBack { .. } => return rolled_back(target, id),
+        What::WentLive { .. } => went_live(target, id),
+        What::WindowClosed { .. } => {
+            target.live_release = None;
+            return target.forget(id);
+        }
+        What::Settled { .. } => {
+            target.remember(id, false);
+            if target.in_flight == Some(id) {
+                target.in_flight = None;
+            }
+            return target.forget(id);
+        }
+        What::Resolved { live, objects, .. } => {
+            target.live.clone_from(live);
+            target.confirm(objects);
+            target.remember(id, false);
+            target.in_flight = None;
+            return target.forget(id);
+        }
+        // Ours or not, it is what is there: a person who takes over goes on from it.
+        What::Drifted { object, found, .. } => target.confirm_one(object, found),
+        _ => {}
+    }
+    if let Some(release) = target.releases.get_mut(&id) {
+        release.apply(seq, at, what);
+    }
+}
+
+/// An intention has its outcome: what it wrote is confirmed, and the release goes one step on.
+fn finish(target: &mut Target, id: ReleaseId, at: Timestamp, intention: Seq, outcome: &Outcome) {
+    let Some(done) = target.outstanding.remove(&intention) else { return };
+    let (ledger, epoch) = (target.ledger.clone(), target.epoch);
+    if let Action::Write(write) = &done.intention.action {
+        match outcome {
+            Outcome::Written => {
+                let fence = ledger.map(|ledger| Fence { ledger, epoch, seq: intention });
+                let known = target.objects.entry(write.object.clone()).or_default();
+                known.confirmed = Some(Stamp { fence, value: write.to });
+                known.meant.retain(|seq, _| *seq > intention);
+            }
+            Outcome::Drift(_) => {
+                if let Some(known) = target.objects.get_mut(&write.object) {
+                    known.meant.remove(&intention);
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Some(release) = target.releases.get_mut(&id) {
+        release.step_on(at, intention, &done.intention.action, outcome);
+    }
+}
+
+fn rolled_back(target: &mut Target, id: ReleaseId) {
+    if let Some(release) = target.releases.get(&id) {
+        for service in release.progress.iter().filter(|(_, p)| p.changes).map(|(service, _)| service) {
+            let was = release.rollback.as_ref().and_then(|rollback| rollback.to.get(service));
+            match was {
+                Some(serving) => target.live.insert(service.clone(), serving.clone()),
+                None => target.live.remove(service),
+            };
+            if let Some(artifact) = release.artifacts.get(service)
+                && target.quarantine.len() < REMEMBERED
+            {
+                target.quarantine.insert(artifact.digest, id);
+            }
+        }
+    }
+    target.remember(id, false);
+    target.in_flight = None;
+    target.forget(id);
+}
+
+fn went_live(target: &mut Target, id: ReleaseId) {
+    if let Some(release) = target.releases.get(&id) {
+        let serving: Vec<(ServiceName, Serving)> = release
+            .progress
+            .iter()
+            .filter(|(_, progress)| progress.changes)
+            .filter_map(|(service, progress)| {
+                let artifact = release.artifacts.get(service)?;
+                let serving = Serving {
+                    digest: artifact.digest,
+                    colour: progress.colour,
+                    replicas: progress.replicas,
+                    commit: artifact.commit.clone(),
+                    tag: artifact.tag.clone(),
+                    release: Some(id),
+                };
+                Some((service.clone(), serving))
+            })
+            .collect();
+        target.live.extend(serving);
+    }
+    target.remember(id, true);
+    target.in_flight = None;
+    target.live_release = Some(id);
+}
+
+impl Target {
+    /// Takes objects as they were found.
+    fn confirm(&mut self, objects: &BTreeMap<ObjectKey, Found>) {
+        for (key, found) in objects {
+            self.confirm_one(key, found);
+        }
+    }
+
+    fn confirm_one(&mut self, key: &ObjectKey, found: &Found) {
+        self.objects.insert(key.clone(), Known { confirmed: found.stamp.clone(), meant: BTreeMap::new() });
+    }
+
+    /// A release leaves the state, with its intentions.
+    fn forget(&mut self, id: ReleaseId) {
+        self.releases.remove(&id);
+        self.drop_intentions(id, |_| true);
+    }
+
+    fn drop_intentions(&mut self, id: ReleaseId, which: impl Fn(&Action) -> bool) {
+        self.outstanding.retain(|_, o| o.release != id || !which(&o.intention.action));
+    }
+
+    fn remember(&mut self, id: ReleaseId, verified: bool) {
+        let Some(release) = self.releases.get(&id) else { return };
+        let digests = release.artifacts.iter().map(|(service, artifact)| (service.clone(), artifact.digest)).collect();
+        let ended = Ended { release: id, commit: release.commit.clone(), verified, digests };
+        self.ended.retain(|known| known.release != id);
+        self.ended.insert(0, ended);
+        self.ended.truncate(ENDED);
+    }
+}
+
+impl Release {
+    fn new(id: ReleaseId, commit: crate::names::CommitSha, at: Timestamp) -> Self {
+        Self {
+            id,
+            commit,
+            opened_at: at,
+            requested_by: None,
+            typed: false,
+            commit_facts: None,
+            phase: Phase::Gathering,
+            phase_since: at,
+            until: None,
+            remind_at: None,
+            artifacts: BTreeMap::new(),
+            moved_tags: BTreeMap::new(),
+            facts: None,
+            doubt: None,
+            plan: None,
+            judgement: None,
+            approvals: Vec::new(),
+            accepted_alarms: BTreeSet::new(),
+            paused: false,
+            promoted: false,
+            policy: None,
+            before: BTreeMap::new(),
+            backup: None,
+            progress: BTreeMap::new(),
+            tests_passed: BTreeSet::new(),
+            serving_since: None,
+            watch: None,
+            rollback: None,
+            asking: None,
+            resolving: None,
+            live_at: None,
+            keep_old_until: None,
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, at: Timestamp) {
+        self.phase = phase;
+        self.phase_since = at;
+        self.until = None;
+    }
+
+    fn apply(&mut self, seq: Seq, at: Timestamp, what: &What) {
+        match what {
+            What::ImageAdded { service, artifact, .. } => {
+                self.artifacts.insert(service.clone(), artifact.clone());
+            }
+            What::TagMoved { service, to, .. } => {
+                self.moved_tags.insert(service.clone(), *to);
+            }
+            What::Gathered { until, remind_at, .. } => {
+                self.enter(Phase::Gated, at);
+                self.until = Some(*until);
+                self.remind_at = Some(*remind_at);
+            }
+            What::FactsRead { facts, .. } => {
+                self.facts = Some(facts.clone());
+                self.doubt = None;
+            }
+            What::Doubted { why, .. } => self.doubt = Some(why.clone()),
+            What::Planned { plan, .. } => self.plan = Some(plan.clone()),
+            What::Judged { judgement, .. } => self.judgement = Some(judgement.clone()),
+            What::Approved { plan, who, typed, .. } => {
+                self.approvals.push(Approval { plan: *plan, who: who.clone(), at, typed: *typed });
+            }
+            What::Reminded { next_at, .. } => self.remind_at = Some(*next_at),
+            What::Began { policy, before, objects, .. } => {
+                self.enter(Phase::BackingUp, at);
+                self.remind_at = None;
+                self.before.clone_from(before);
+                self.progress = progress(self, policy, objects);
+                self.policy = Some(policy.clone());
+            }
+            What::Cleared { .. } => {
+                self.enter(Phase::Cleared, at);
+                self.remind_at = None;
+            }
+            What::Intended { intention, .. } => self.intend(seq, at, &intention.action),
+            What::Entered { phase, .. } => {
+                self.enter(*phase, at);
+                match phase {
+                    Phase::Verifying => {
+                        self.until = self.policy.as_ref().map(|policy| at + policy.gates.expire);
+                    }
+                    Phase::Watching => {
+                        self.watch = Some(WatchState { since: at, measured_to: at, ..WatchState::default() });
+                    }
+                    _ => {}
+                }
+            }
+            What::Measured { watch, .. } => self.watch = Some(watch.clone()),
+            What::AlarmAccepted { alarm, .. } => {
+                self.accepted_alarms.insert(alarm.clone());
+            }
+            What::Drifted { object, ours: false, .. } => {
+                if let Some(rollback) = &mut self.rollback {
+                    rollback.stuck = Some(object.clone());
+                }
+            }
+            What::Asked { why, until, .. } | What::NeedsHelp { why, until, .. } => {
+                if matches!(what, What::NeedsHelp { .. }) {
+                    self.enter(Phase::NeedsHelp, at);
+                }
+                self.asking = Some(Asking { why: why.clone(), until: *until, level: 1 });
+            }
+            What::Escalated { why, level, until, .. } => {
+                self.asking = Some(Asking { why: why.clone(), until: *until, level: *level });
+            }
+            What::Promoted { .. } => {
+                self.promoted = true;
+                self.asking = None;
+            }
+            What::Paused { .. } => self.paused = true,
+            What::Resumed { .. } => self.paused = false,
+            What::RollbackBegan { why, to, .. } => {
+                self.enter(Phase::RollingBack, at);
+                self.asking = None;
+                let changed = self.progress.iter().filter(|(_, progress)| progress.changes);
+                self.rollback = Some(Rollback {
+                    why: why.clone(),
+                    since: at,
+                    seq,
+                    to: to.clone(),
+                    steps: changed.map(|(service, _)| (service.clone(), BackStep::Idle)).collect(),
+                    fenced: BTreeSet::new(),
+                    restored_at: None,
+                    stuck: None,
+                });
+            }
+            What::WentLive { window_until, keep_old_until, .. } => {
+                self.enter(Phase::Live, at);
+                self.asking = None;
+                self.live_at = Some(at);
+                self.until = Some(*window_until);
+                self.keep_old_until = Some(*keep_old_until);
+            }
+            What::OldReleased { .. } => self.keep_old_until = None,
+            What::OldColourFreed { .. } => self.keep_old_until = Some(at),
+            What::ResolveAsked { reason, .. } => self.resolving = Some(reason.clone()),
+            What::ServiceBack { service, .. } => {
+                if let Some(rollback) = &mut self.rollback {
+                    rollback.steps.insert(service.clone(), BackStep::Done);
+                    rollback.note_restored(at);
+                }
+            }
+            What::Arrived { serving, .. } => {
+                for (service, progress) in &mut self.progress {
+                    if let Some(serving) = serving.get(service) {
+                        progress.colour = serving.colour;
+                        progress.replicas = serving.replicas;
+                    }
+                    progress.share = 10_000;
+                    progress.step = Step::Switched;
+                }
+                self.serving_since = Some(at);
+                self.enter(Phase::Watching, at);
+                self.watch = Some(WatchState { since: at, measured_to: at, ..WatchState::default() });
+            }
+            _ => {}
+        }
+    }
+
+    /// An intention was appended: the service it is for is at the step that waits for it.
+    fn intend(&mut self, seq: Seq, at: Timestamp, action: &Action) {
+        let (object, write) = match action {
+            Action::Write(write) => (&write.object, Some(write)),
+            Action::AwaitReady(ask) => (&ask.object, None),
+            _ => return,
+        };
+        let Some(progress) = self.progress.get_mut(&object.service) else { return };
+        if let Some(rollback) = &mut self.rollback {
+            let own = Part::Workload(progress.colour);
+            if let Some(step) = rollback.steps.get_mut(&object.service) {
+                *step = match (write, *step) {
+                    (None, BackStep::Stopped(_)) => BackStep::Ending(seq),
+                    (None, BackStep::Claimed(_)) => BackStep::Confirming(seq),
+                    (Some(_), BackStep::Idle) if object.part == own && is_stop(write) => BackStep::Stopping(seq),
+                    (Some(_), BackStep::Idle | BackStep::Clear) => BackStep::Claiming(seq),
+                    (Some(_), BackStep::Firm) if object.part == Part::Traffic => BackStep::Switching(seq),
+                    (Some(_), BackStep::Firm | BackStep::Back) => BackStep::Draining(seq),
+                    (_, step) => step,
+                };
+            }
+            return;
+        }
+        let Some(write) = write else {
+            progress.step = match progress.step {
+                Step::Deployed(_) => Step::Rising(seq),
+                Step::Claimed(_) => Step::Confirming(seq),
+                Step::Stopped(_) => Step::Ending(seq),
+                step => step,
+            };
+            return;
+        };
+        let serves = match (write.purpose, write.to) {
+            (Purpose::Deploy, Value::Workload { replicas, .. }) => replicas > 0 && self.before_colour_is(object),
+            (Purpose::Claim, Value::Workload { replicas, .. }) => replicas > 0 && self.is_worker(&object.service),
+            (Purpose::Switch, _) => true,
+            _ => false,
+        };
+        if serves && self.serving_since.is_none() {
+            self.serving_since = Some(at);
+        }
+        let Some(progress) = self.progress.get_mut(&object.service) else { return };
+        progress.step = match (write.purpose, progress.step) {
+            (Purpose::Deploy, _) => Step::Deploying(seq),
+            (Purpose::Claim, _) => Step::Claiming(seq),
+            (Purpose::Switch, _) => Step::Switching(seq),
+            (Purpose::Drain, Step::Up | Step::Firm) => Step::Stopping(seq),
+            (_, step) => step,
+        };
+    }
+
+    /// Whether the object is the workload that serves before this release (a rolling one changes it in place).
+    fn before_colour_is(&self, object: &ObjectKey) -> bool {
+        self.before.get(&object.service).is_some_and(|serving| object.part == Part::Workload(serving.colour))
+    }
+
+    fn is_worker(&self, service: &ServiceName) -> bool {
+        self.policy.as_ref().and_then(|policy| policy.service(service)).is_some_and(crate::policy::Service::is_worker)
+    }
+
+    /// An intention has its outcome: the service goes one step on, or back to where it can be intended again.
+    fn step_on(&mut self, at: Timestamp, intention: Seq, action: &Action, outcome: &Outcome) {
+        let object = match (action, outcome) {
+            (Action::BackUp { .. }, Outcome::BackedUp { index, .. }) => {
+                self.backup = Some(index.clone());
+                return;
+            }
+            (Action::RunTest { test, .. }, Outcome::TestPassed { .. }) => {
+                self.tests_passed.insert(test.name.clone());
+                return;
+            }
+            (Action::Write(Write { object, .. }), Outcome::Written | Outcome::Drift(_)) => object,
+            (Action::AwaitReady(ask), Outcome::Seen(_)) => &ask.object,
+            _ => return,
+        };
+        let drift = matches!(outcome, Outcome::Drift(_));
+        let worker = self.is_worker(&object.service);
+        let rolling = self.policy.as_ref().is_some_and(|policy| policy.strategy == Strategy::Rolling);
+        // Rolling changes what serves already; a first release has no traffic yet and still needs its switch.
+        let serves_once_up = rolling && (worker || self.before.contains_key(&object.service));
+        if let Some(rollback) = &mut self.rollback {
+            if let Some(step) = rollback.steps.get_mut(&object.service) {
+                *step = back_step(*step, intention, drift, worker);
+            }
+            if !drift && matches!(action, Action::Write(_)) {
+                rollback.fenced.insert(object.clone());
+            }
+            rollback.note_restored(at);
+            return;
+        }
+        let Some(progress) = self.progress.get_mut(&object.service) else { return };
+        progress.step = match (progress.step, drift) {
+            (Step::Deploying(_), true) => Step::Idle,
+            (Step::Deploying(s), false) if s == intention => {
+                if worker && !rolling {
+                    Step::Up
+                } else {
+                    Step::Deployed(s)
+                }
+            }
+            (Step::Claiming(_), true) => Step::Up,
+            (Step::Claiming(s), false) if s == intention => Step::Claimed(s),
+            (Step::Switching(_), true) => Step::Firm,
+            (Step::Switching(s), false) if s == intention => {
+                progress.share = 10_000;
+                Step::Switched
+            }
+            (Step::Stopping(_), true) => {
+                if progress.share == 0 {
+                    Step::Up
+                } else {
+                    Step::Firm
+                }
+            }
+            (Step::Stopping(s), false) if s == intention => Step::Stopped(s),
+            (Step::Rising(s), _) if s == intention => {
+                if serves_once_up {
+                    progress.share = 10_000;
+                }
+                Step::Up
+            }
+            (Step::Confirming(s), _) if s == intention => {
+                if worker {
+                    progress.share = 10_000;
+                }
+                Step::Firm
+            }
+            (Step::Ending(s), _) if s == intention => Step::Clear,
+            (step, _) => step,
+        };
+    }
+}
+
+fn is_stop(write: Option<&Write>) -> bool {
+    write.is_some_and(|write| matches!(write.to, Value::Workload { replicas: 0, .. }))
+}
+
+fn back_step(step: BackStep, intention: Seq, drift: bool, worker: bool) -> BackStep {
+    match (step, drift) {
+        (BackStep::Stopping(_), true) => BackStep::Idle,
+        (BackStep::Stopping(s), false) if s == intention => BackStep::Stopped(s),
+        (BackStep::Ending(s), _) if s == intention => BackStep::Clear,
+        (BackStep::Claiming(_), true) => {
+            if worker {
+                BackStep::Clear
+            } else {
+                BackStep::Idle
+            }
+        }
+        (BackStep::Claiming(s), false) if s == intention => BackStep::Claimed(s),
+        (BackStep::Confirming(s), _) if s == intention => BackStep::Firm,
+        (BackStep::Switching(_), true) => BackStep::Firm,
+        (BackStep::Switching(s), false) if s == intention => BackStep::Back,
+        (BackStep::Draining(_), true) => BackStep::Back,
+        (BackStep::Draining(s), false) if s == intention => BackStep::Done,
+        (step, _) => step,
+    }
+}
+
+/// What each service's way forward is, from what serves and what was found.
+fn progress(
+    release: &Release,
+    policy: &Policy,
+    objects: &BTreeMap<ObjectKey, Found>,
+) -> BTreeMap<ServiceName, Progress> {
+    let of = |service: &crate::policy::Service| {
+        let artifact = release.artifacts.get(&service.name)?;
+        let before = release.before.get(&service.name);
+        let colour = match (before, &policy.strategy) {
+            (None, _) => Colour::Blue,
+            (Some(serving), Strategy::Rolling) => serving.colour,
+            (Some(serving), Strategy::BlueGreen { .. }) => serving.colour.other(),
+        };
+        // Green starts with what blue has now: an autoscaler may have moved it since it was deployed.
+        let current = before.and_then(|serving| {
+            let found = objects.get(&ObjectKey::workload(&service.name, serving.colour))?;
+            match found.stamp.as_ref()?.value {
+                Value::Workload { replicas, .. } if replicas > 0 => Some(replicas),
+                _ => None,
+            }
+        });
+        let progress = Progress {
+            colour,
+            replicas: current.or(before.map(|serving| serving.replicas)).unwrap_or(1).max(1),
+            changes: !artifact.kept && before.is_none_or(|serving| serving.digest != artifact.digest),
+            step: Step::Idle,
+            share: 0,
+        };
+        Some((service.name.clone(), progress))
+    };
+    policy.services.iter().filter_map(of).collect()
+}
+
+impl Rollback {
+    /// Notes the moment from which every service's old pods serve; the rest is clean-up.
+    fn note_restored(&mut self, at: Timestamp) {
+        let served = |step: &BackStep| matches!(step, BackStep::Back | BackStep::Draining(_) | BackStep::Done);
+        if self.restored_at.is_none() && self.steps.values().all(served) {
+            self.restored_at = Some(at);
+        }
+    }
+}
+
+impl Progress {
+    /// Whether the service serves the new digest, as far as this release moves it.
+    pub fn is_switched(&self, kind: ServiceKind, has_old: bool) -> bool {
+        match kind {
+            ServiceKind::Serving => self.share == 10_000,
+            ServiceKind::Worker { overlap: true } if has_old => {
+                self.share > 0 && matches!(self.step, Step::Stopped(_) | Step::Up)
+            }
+            ServiceKind::Worker { .. } => self.share > 0,
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! From the backup to the watch: waves come up, tests run, the gates are judged again, traffic moves.
+
+use std::collections::BTreeMap;
+
+use super::Draft;
+use crate::action::{Action, AwaitReady, Found, Measure, ObjectKey, Purpose, Value, Write};
+use crate::event::{Reason, What};
+use crate::names::{ReleaseId, Seq, ServiceName};
+use crate::policy::{Colour, Metric, Policy, Service, ServiceKind, Strategy};
+use crate::target::{Phase, Progress, Step};
+use crate::time::Millis;
+use crate::verdict::Verdict;
+
+/// Between two looks at a workload that comes up.
+const LOOK_AT_PODS: Millis = Millis::seconds(2);
+/// All of a service's traffic.
+const ALL: u16 = 10_000;
+
+/// Whether what was seen is what was asked for.
+pub(super) fn is_ready(ask: &AwaitReady, found: &Found) -> bool {
+    let Some(stamp) = &found.stamp else { return ask.replicas == 0 };
+    let fenced = stamp.fence.as_ref().is_some_and(|fence| fence.seq >= ask.after);
+    let holds = match stamp.value {
+        Value::Workload { digest, replicas } => digest == ask.digest && replicas >= ask.replicas,
+        Value::Traffic { .. } => false,
+    };
+    fenced && holds && if ask.replicas == 0 { found.ready == 0 } else { found.ready >= ask.replicas }
+}
+
+impl Draft<'_> {
+    pub(super) fn go_forward(&mut self, id: ReleaseId, phase: Phase) {
+        if self.is_held(id) {
+            return;
+        }
+        let policy = self.policy_of(id);
+        match phase {
+            Phase::BackingUp => {
+                let backed_up = self.release(id).is_some_and(|release| release.backup.is_some());
+                // A rolling deployment lets new code serve at once: its second commit point is here.
+                if backed_up && (policy.strategy != Strategy::Rolling || self.holds_again(id)) {
+                    self.push(What::Entered { release: id, phase: Phase::Deploying { wave: 0 } });
+                }
+            }
+            Phase::Deploying { wave } => self.deploy(id, &policy, wave),
+            Phase::Verifying => self.verify(id, &policy),
+            Phase::Switching { step, wave } => self.switch(id, &policy, step, wave),
+            Phase::Watching => self.watch(id, &policy),
+            _ => {}
+        }
+    }
+
+    fn changing(&self, id: ReleaseId, service: &Service) -> Option<Progress> {
+        let release = self.release(id)?;
+        release.progress.get(&service.name).filter(|progress| progress.changes).cloned()
+    }
+
+    fn digest(&self, id: ReleaseId, service: &ServiceName) -> Option<crate::digest::Digest> {
+        Some(self.release(id)?.artifacts.get(service)?.digest)
+    }
+
+    fn deploy(&mut self, id: ReleaseId, policy: &Policy, wave: u16) {
+        let mut all_up = true;
+        for service in policy.services.iter().filter(|service| service.wave == wave) {
+            let Some(progress) = self.changing(id, service) else { continue };
+            all_up &= progress.step == Step::Up;
+            let Some(digest) = self.digest(id, &service.name) else { continue };
+            let object = ObjectKey::workload(&service.name, progress.colour);
+            match progress.step {
+                Step::Idle => {
+                    // A worker serves when it starts: beside a live one it is only put there, at rest.
+                    let rests = service.is_worker() && policy.strategy != Strategy::Rolling;
+                    let replicas = if rests { 0 } else { progress.replicas };
+                    self.intend_write(id, object, Value::Workload { digest, replicas }, Purpose::Deploy);
+                }
+                Step::Deployed(after) => self.await_ready(id, object, digest, progress.replicas, after),
+                _ => {}
+            }
+        }
+        if all_up {
+            let phase = if wave + 1 < policy.waves() { Phase::Deploying { wave: wave + 1 } } else { Phase::Verifying };
+            self.push(What::Entered { release: id, phase });
+        }
+    }
+
+    pub(super) fn await_ready(
+        &mut self,
+        id: ReleaseId,
+        object: ObjectKey,
+        digest: crate::digest::Digest,
+        replicas: u32,
+        after: Seq,
+    ) {
+        let within = self.limits(id).ready;
+        let ask = AwaitReady { object, digest, replicas, after };
+        self.intend(id, Action::AwaitReady(ask), Some(LOOK_AT_PODS), within);
+    }
+
+    fn verify(&mut self, id: ReleaseId, policy: &Policy) {
+        let Some(release) = self.release(id) else { return };
+        let open = policy.verify.iter().find(|test| !release.tests_passed.contains(&test.name));
+        if let Some(test) = open {
+            if !self.is_outstanding(id, |action| matches!(action, Action::RunTest { .. })) {
+                let against = self.serving_colours(id, policy);
+                let within = test.within;
+                self.intend(id, Action::RunTest { test: test.clone(), against }, Some(LOOK_AT_PODS), within);
+            }
+            return;
+        }
+        let to_switch = self.groups(id, policy).iter().flatten().any(|service| !self.is_switched(id, service));
+        if !to_switch {
+            self.push(What::Entered { release: id, phase: Phase::Watching });
+            return;
+        }
+        if let Strategy::BlueGreen { manual: true, .. } = policy.strategy
+            && !release.promoted
+        {
+            self.ask(id, "green is up and tested; traffic moves when a person says so");
+            return;
+        }
+        if self.holds_again(id) {
+            self.push(What::Entered { release: id, phase: Phase::Switching { step: 0, wave: 0 } });
+        }
+    }
+
+    /// The second commit point: before new code serves, the gates are judged again for the same plan on fresh facts.
+    fn holds_again(&mut self, id: ReleaseId) -> bool {
+        self.look(id);
+        if !self.is_fresh(id) {
+            return false;
+        }
+        let Some(judgement) = self.judge(id) else { return false };
+        if judgement.verdict() == Verdict::Block {
+            let why = judgement.gates.iter().find(|gate| gate.verdict == Verdict::Block);
+            let why = why.map_or_else(String::new, |gate| format!("{}: {}", gate.gate, gate.why));
+            self.begin_rollback(id, Reason::Step { why });
+        }
+        judgement.verdict() == Verdict::Pass
+    }
+
+    /// The services with traffic that change, by the colour that gets the new digest.
+    pub(super) fn serving_colours(&self, id: ReleaseId, policy: &Policy) -> BTreeMap<ServiceName, Colour> {
+        let serving = policy.services.iter().filter(|service| !service.is_worker());
+        serving.filter_map(|s| Some((s.name.clone(), self.changing(id, s)?.colour))).collect()
+    }
+
+    /// What switches together, in order: services with traffic wave by wave, then workers wave by wave.
+    fn groups<'p>(&self, id: ReleaseId, policy: &'p Policy) -> Vec<Vec<&'p Service>> {
+        let mut groups: BTreeMap<(bool, u16), Vec<&Service>> = BTreeMap::new();
+        for service in &policy.services {
+            if self.changing(id, service).is_some() {
+                groups.entry((service.is_worker(), service.wave)).or_default().push(service);
+            }
+        }
+        groups.into_values().collect()
+    }
+
+    fn is_switched(&self, id: ReleaseId, service: &Service) -> bool {
+        let Some(progress) = self.changing(id, service) else { return true };
+        let has_old = self.release(id).is_some_and(|release| release.before.contains_key(&service.name));
+        progress.is_switched(service.kind, has_old)
+    }
+
+    fn switch(&mut self, id: ReleaseId, policy: &Policy, step: u16, wave: u16) {
+        let groups = self.groups(id, policy);
+        let Some(group) = groups.get(usize::from(wave)) else {
+            self.push(What::Entered { release: id, phase: Phase::Watching });
+            return;
+        };
+        if group.iter().all(|service| self.is_switched(id, service)) {
+            let wave = wave + 1;
+            let more = usize::from(wave) < groups.len();
+            let phase = if more { Phase::Switching { step, wave } } else { Phase::Watching };
+            self.push(What::Entered { release: id, phase });
+            return;
+        }
+        for service in group {
+            if !self.is_switched(id, service) {
+                self.switch_service(id, service);
+            }
+        }
+    }
+
+    fn switch_service(&mut self, id: ReleaseId, service: &Service) {
+        let (Some(progress), Some(digest)) = (self.changing(id, service), self.digest(id, &service.name)) else {
+            return;
+        };
+        let own = ObjectKey::workload(&service.name, progress.colour);
+        let old = self.release(id).and_then(|release| release.before.get(&service.name)).cloned();
+        let claim = Value::Workload { digest, replicas: progress.replicas };
+        let stop_old = |draft: &mut Self| {
+            if let Some(old) = &old {
+                let object = ObjectKey::workload(&service.name, old.colour);
+                let to = Value::Workload { digest: old.digest, replicas: 0 };
+                draft.intend_write(id, object, to, Purpose::Drain);
+            }
+        };
+        match (service.kind, progress.step) {
+            (ServiceKind::Worker { overlap: false }, Step::Up) if old.is_some() => stop_old(self),
+            (ServiceKind::Worker { overlap: true }, Step::Firm) => stop_old(self),
+            (ServiceKind::Worker { overlap: false }, Step::Stopped(after)) => {
+                if let Some(old) = &old {
+                    let object = ObjectKey::workload(&service.name, old.colour);
+                    self.await_ready(id, object, old.digest, 0, after);
+                }
+            }
+            (_, Step::Up | Step::Clear) => self.intend_write(id, own, claim, Purpose::Claim),
+            (_, Step::Claimed(after)) => self.await_ready(id, own, digest, progress.replicas, after),
+            (ServiceKind::Serving, Step::Firm) => {
+                let green = if progress.colour == Colour::Green { ALL } else { 0 };
+                let object = ObjectKey::traffic(&service.name);
+                self.intend_write(id, object, Value::Traffic { green }, Purpose::Switch);
+            }
+            _ => {}
+        }
+    }
+
+    fn watch(&mut self, id: ReleaseId, policy: &Policy) {
+        if self.is_outstanding(id, |action| matches!(action, Action::Measure(_))) {
+            return;
+        }
+        let mut metrics: std::collections::BTreeSet<Metric> =
+            policy.watch.healthy.iter().chain(&policy.roll_back.when).map(|trigger| trigger.metric).collect();
+        metrics.insert(Metric::Requests);
+        let measure = Measure {
+            services: self.serving_colours(id, policy),
+            metrics,
+            every: policy.watch.every,
+            alarms: policy.watch.alarms_roll_back.iter().chain(&policy.watch.alarms_ask).cloned().collect(),
+        };
+        // It stands as long as the rollback window, which has a limit of its own.
+        self.intend(id, Action::Measure(measure), Some(policy.watch.every), Millis::days(365));
+    }
+
+    /// An object holds something else than expected. What is one of ours is gone on from; else a person is asked.
+    pub(super) fn drifted(&mut self, id: ReleaseId, intention: Seq, write: &Write, found: &Found) {
+        let known = self.expected(&write.object);
+        let (ledger, seq) = (self.target().ledger.clone(), self.target().seq);
+        let ours = found.foreign.is_none()
+            && match &found.stamp {
+                None => known.contains(&None),
+                Some(stamp) => {
+                    let fence_is_ours = stamp
+                        .fence
+                        .as_ref()
+                        .is_none_or(|fence| Some(&fence.ledger) == ledger.as_ref() && fence.seq <= seq);
+                    let values = known.iter().flatten().map(|stamp| stamp.value);
+                    fence_is_ours && (stamp.value == write.to || values.into_iter().any(|value| value == stamp.value))
+                }
+            };
+        let outcome = crate::action::Outcome::Drift(found.clone());
+        self.done(id, intention, &outcome);
+        let object = write.object.clone();
+        self.push(What::Drifted { release: id, object, found: found.clone(), ours });
+        if !ours {
+            let by = found.written_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+            let why =
+                format!("{} was changed{by}; it holds what Portcullis never wrote. Not overwritten", write.object);
+            self.needs_help(id, why);
+        }
+    }
+
+    /// In `gate` mode: what others deployed. Once it is this release, it is watched like one of ours.
+    pub(super) fn observed(&mut self, id: ReleaseId, objects: &BTreeMap<ObjectKey, Found>) {
+        let now = super::gates::serving(objects, self.policy, &self.target().live);
+        let Some(release) = self.release(id) else { return };
+        if let Some(reason) = release.resolving.clone() {
+            self.push(What::Resolved { release: id, live: now, objects: objects.clone(), reason });
+            return;
+        }
+        let arrived = release.phase == Phase::Cleared
+            && release
+                .artifacts
+                .iter()
+                .all(|(service, artifact)| now.get(service).is_some_and(|serving| serving.digest == artifact.digest));
+        if !arrived {
+            self.compare_live(objects);
+            return;
+        }
+        let Some(plan) = release.plan.as_ref().map(|plan| plan.id) else { return };
+        let before = self.target().live.clone();
+        let policy = self.policy.share();
+        self.push(What::Began { release: id, plan, policy, before, objects: objects.clone() });
+        self.push(What::Arrived { release: id, serving: now });
+    }
+}

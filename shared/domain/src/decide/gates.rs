@@ -1,0 +1,306 @@
+//! From the first image to the first commit point: gathering, looking, judging, beginning.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Draft;
+use crate::action::{Action, Found, Look, ObjectKey, Value};
+use crate::digest::Digest;
+use crate::event::{End, What};
+use crate::facts::{Artifact, Facts};
+use crate::gate::{Case, judge};
+use crate::names::{ReleaseId, ServiceName};
+use crate::plan::{Plan, PlanInput, evidence_class, is_worse};
+use crate::policy::{Colour, Mode, SealedPolicy, Service, Waiting};
+use crate::target::{Phase, Release, Serving};
+use crate::time::Millis;
+use crate::verdict::{Judgement, Verdict};
+
+/// Facts older than this are fetched again before a commit point.
+const FRESH: Millis = Millis::minutes(1);
+/// Waiting releases that are kept in the state; an older one is superseded even where the policy lets all wait.
+const WAITING: usize = 20;
+
+impl Draft<'_> {
+    /// Images are coming in.
+    pub(super) fn gather(&mut self, id: ReleaseId) {
+        self.keep_unchanged(id);
+        let Some(release) = self.release(id) else { return };
+        let complete = self.policy.services.iter().all(|service| release.artifacts.contains_key(&service.name));
+        if complete {
+            let now = self.now();
+            let (until, remind_at) = (now + self.policy.gates.expire, now + self.policy.gates.remind);
+            self.push(What::Gathered { release: id, until, remind_at });
+            self.supersede_older(id);
+            self.look(id);
+        } else {
+            self.look(id);
+        }
+    }
+
+    /// Services without an image whose source did not change keep their live one.
+    fn keep_unchanged(&mut self, id: ReleaseId) {
+        let Some(release) = self.release(id) else { return };
+        let facts = release.facts.as_ref().and_then(|facts| facts.commit.as_ref()).or(release.commit_facts.as_ref());
+        let Some(facts) = facts else { return };
+        let keep: Vec<(ServiceName, Artifact)> = self
+            .policy
+            .services
+            .iter()
+            .filter(|service| !release.artifacts.contains_key(&service.name))
+            .filter(|service| facts.changed.get(&service.name) == Some(&false))
+            .filter_map(|service| {
+                let live = self.target().live.get(&service.name)?;
+                let artifact = Artifact {
+                    digest: live.digest,
+                    tag: live.tag.clone(),
+                    commit: live.commit.clone(),
+                    kept: true,
+                    size: None,
+                };
+                Some((service.name.clone(), artifact))
+            })
+            .collect();
+        for (service, artifact) in keep {
+            self.push(What::ImageAdded { release: id, service, artifact });
+        }
+    }
+
+    /// A complete release takes the place of those that wait, unless one has its first approval or all may wait.
+    fn supersede_older(&mut self, id: ReleaseId) {
+        let waiting: Vec<&Release> = self
+            .target()
+            .releases
+            .values()
+            .filter(|other| other.id < id && matches!(other.phase, Phase::Gathering | Phase::Gated | Phase::Cleared))
+            .collect();
+        let too_many = waiting.len().saturating_sub(WAITING);
+        let superseded: Vec<ReleaseId> = waiting
+            .iter()
+            .enumerate()
+            .filter(|(index, other)| match self.policy.waiting {
+                Waiting::Queue => *index < too_many,
+                Waiting::Newest => other.approvals.is_empty(),
+            })
+            .map(|(_, other)| other.id)
+            .collect();
+        for other in superseded {
+            self.settle(other, End::Superseded, format!("release {id} is newer and complete"));
+        }
+    }
+
+    /// Makes sure that the facts of the release are looked at, all of them that are wanted now.
+    pub(super) fn look(&mut self, id: ReleaseId) {
+        let Some(release) = self.release(id) else { return };
+        let policy = self.policy_of(id);
+        let images = release
+            .artifacts
+            .iter()
+            .filter_map(|(name, artifact)| Some((artifact.digest, policy.service(name)?.repository.clone())))
+            .collect();
+        let live = &self.target().live;
+        let sources: BTreeMap<ServiceName, String> =
+            policy.services.iter().filter_map(|s| Some((s.name.clone(), s.source.clone()?))).collect();
+        let look = Look {
+            commit: Some(release.commit.clone()),
+            since: live.iter().filter_map(|(name, serving)| Some((name.clone(), serving.commit.clone()?))).collect(),
+            sources,
+            images,
+            scans: policy.gates.scan.is_some(),
+            alarms: policy.watch.alarms_roll_back.iter().chain(&policy.watch.alarms_ask).cloned().collect(),
+            services: policy.services.iter().map(|service| service.name.clone()).collect(),
+        };
+        let action = Action::Look(look);
+        if !self.is_outstanding(id, |outstanding| *outstanding == action) {
+            let every = policy.limits.look;
+            // It stands as long as the release waits, which has a limit of its own.
+            self.intend(id, action, Some(every), Millis::days(365));
+        }
+    }
+
+    /// The facts of a release were fetched.
+    pub(super) fn looked(&mut self, id: ReleaseId, facts: &Facts) {
+        if !facts.objects.is_empty() && !facts.missing.contains_key("cluster") {
+            self.compare_live(&facts.objects);
+        }
+        let Some(release) = self.release(id) else { return };
+        let wanted: BTreeSet<Digest> = release.artifacts.values().map(|artifact| artifact.digest).collect();
+        let facts = Arc::new(Facts { fetched_at: self.now(), ..facts.clone() });
+        let changed = release.doubt.is_some() || release.facts.as_ref().is_none_or(|known| !known.same_content(&facts));
+        // A look that was sent before the last image came did not ask for it.
+        let asked = wanted.iter().all(|digest| facts.images.contains_key(digest)) || release.phase == Phase::Gathering;
+        if changed {
+            self.push(What::FactsRead { release: id, facts: facts.clone() });
+        }
+        if asked || !facts.missing.is_empty() || changed {
+            self.fresh = Some((id, facts));
+        }
+    }
+
+    /// The first reading is the baseline; later ones show what others changed while nothing of ours was in flight.
+    pub(super) fn compare_live(&mut self, objects: &BTreeMap<ObjectKey, Found>) {
+        let found = serving(objects, self.policy, &self.target().live);
+        if !self.target().adopted {
+            let ledger = self.given.ledger.clone();
+            self.push(What::Adopted { ledger, live: found, objects: objects.clone() });
+            return;
+        }
+        let writing = self.target().outstanding.values().any(|o| matches!(o.intention.action, Action::Write(_)));
+        if self.target().in_flight.is_some() || writing {
+            return;
+        }
+        let changed: BTreeMap<ServiceName, Serving> = found
+            .into_iter()
+            .filter(|(service, now)| {
+                let known = self.target().live.get(service);
+                known.is_none_or(|known| known.digest != now.digest || known.colour != now.colour)
+            })
+            .collect();
+        if !changed.is_empty() {
+            self.push(What::LiveChangedOutside { live: changed, objects: objects.clone() });
+        }
+    }
+
+    /// The gates are judged.
+    pub(super) fn gates(&mut self, id: ReleaseId) {
+        self.look(id);
+        let Some(judgement) = self.judge(id) else { return };
+        match judgement.verdict() {
+            Verdict::Block => {
+                let why = judgement.gates.iter().find(|gate| gate.verdict == Verdict::Block);
+                let why = why.map_or_else(String::new, |gate| format!("{}: {}", gate.gate, gate.why));
+                self.settle(id, End::Rejected, why);
+            }
+            Verdict::Hold => {}
+            Verdict::Pass => self.begin(id),
+        }
+    }
+
+    /// Judges the gates on the facts at hand; records the plan and the judgement where they say something new.
+    /// `None` while there are no facts.
+    pub(super) fn judge(&mut self, id: ReleaseId) -> Option<Judgement> {
+        let facts = self.facts_of(id)?;
+        if !self.target().adopted {
+            return None;
+        }
+        let policy = SealedPolicy::from_arc(self.policy_of(id));
+        let policy = if self.release(id)?.policy.is_none() { self.policy.clone() } else { policy };
+        self.plan(id, &policy, &facts);
+        let release = self.release(id)?;
+        let judgement =
+            judge(&Case { target: self.target(), release, policy: &policy, facts: &facts, given: self.given });
+        let plan = release.plan.as_ref()?.id;
+        if release.judgement.as_ref().is_none_or(|known| !known.same_as(&judgement)) {
+            self.push(What::Judged { release: id, plan, judgement: judgement.clone() });
+        }
+        Some(judgement)
+    }
+
+    fn facts_of(&self, id: ReleaseId) -> Option<Arc<Facts>> {
+        match &self.fresh {
+            Some((release, facts)) if *release == id => Some(facts.clone()),
+            _ => self.release(id)?.facts.clone(),
+        }
+    }
+
+    /// Whether the facts at hand are young enough for a commit point.
+    pub(super) fn is_fresh(&self, id: ReleaseId) -> bool {
+        self.facts_of(id).is_some_and(|facts| self.now().since(facts.fetched_at) <= FRESH)
+    }
+
+    /// Makes a plan, unless the one there is still says it all. Evidence that gets better keeps the plan.
+    fn plan(&mut self, id: ReleaseId, policy: &SealedPolicy, facts: &Facts) {
+        let Some(release) = self.release(id) else { return };
+        let wanted: BTreeSet<Digest> = release.artifacts.values().map(|artifact| artifact.digest).collect();
+        let mut evidence =
+            evidence_class(facts.scans.iter().filter(|(digest, _)| wanted.contains(digest)).map(|(_, scan)| scan));
+        let known = release.plan.clone();
+        if let Some(known) = &known
+            && !is_worse(&evidence, &known.evidence)
+        {
+            evidence.clone_from(&known.evidence);
+        }
+        let live = if release.policy.is_some() { &release.before } else { &self.target().live };
+        let plan = Plan::of(PlanInput {
+            release: id,
+            policy,
+            artifacts: &release.artifacts,
+            manifests: &facts.manifests,
+            commit: &release.commit,
+            live: live.iter().map(|(service, serving)| (service, serving.digest)).collect(),
+            evidence,
+        });
+        if known.as_ref().is_some_and(|known| known.hash == plan.hash) {
+            return;
+        }
+        let why = match &known {
+            None => "first plan",
+            Some(known) if known.policy != plan.policy => "the policy changed",
+            Some(known) if known.evidence != plan.evidence => "the scan found more",
+            Some(_) => "what is live, or a manifest, changed",
+        };
+        self.push(What::Planned { release: id, plan, why: why.to_owned() });
+    }
+
+    /// The first commit point: all gates hold for this plan, on fresh facts.
+    fn begin(&mut self, id: ReleaseId) {
+        if !self.is_fresh(id) || self.is_held(id) || self.target().in_flight.is_some() {
+            return;
+        }
+        let (Some(release), Some(facts)) = (self.release(id), self.facts_of(id)) else { return };
+        let Some(plan) = release.plan.as_ref().map(|plan| plan.id) else { return };
+        match self.policy.mode {
+            Mode::Observe => {
+                self.push(What::Cleared { release: id, plan });
+                self.settle(id, End::Observed, "observe: it would have been released");
+            }
+            Mode::Gate => {
+                self.push(What::Cleared { release: id, plan });
+                let every = self.policy.limits.look;
+                self.intend(id, Action::Observe, Some(every), Millis::days(365));
+            }
+            Mode::Deploy => {
+                let policy = self.policy.share();
+                let names: BTreeSet<&ServiceName> = policy.services.iter().map(|service| &service.name).collect();
+                let before = self.target().live.iter().filter(|(name, _)| names.contains(name));
+                let before = before.map(|(name, serving)| (name.clone(), serving.clone())).collect();
+                let (keep, within) = (policy.backup_keep, policy.limits.backup);
+                self.push(What::Began { release: id, plan, policy, before, objects: facts.objects.clone() });
+                let prefix = format!("{}/releases/{id}/", self.policy.target);
+                self.intend(id, Action::BackUp { prefix, keep }, None, within);
+            }
+        }
+    }
+}
+
+/// What serves, read from the objects: the colour with the traffic; a worker's, the colour with pods.
+pub(super) fn serving(
+    objects: &BTreeMap<ObjectKey, Found>,
+    policy: &crate::policy::Policy,
+    known: &BTreeMap<ServiceName, Serving>,
+) -> BTreeMap<ServiceName, Serving> {
+    let of = |service: &Service| {
+        let workload = |colour| match objects.get(&ObjectKey::workload(&service.name, colour))?.stamp.as_ref()?.value {
+            Value::Workload { digest, replicas } => Some((colour, digest, replicas)),
+            Value::Traffic { .. } => None,
+        };
+        let traffic = objects.get(&ObjectKey::traffic(&service.name)).and_then(|found| found.stamp.as_ref());
+        let (colour, digest, replicas) = match traffic.map(|stamp| stamp.value) {
+            Some(Value::Traffic { green }) => workload(if green >= 5_000 { Colour::Green } else { Colour::Blue })?,
+            _ => {
+                [Colour::Blue, Colour::Green].into_iter().filter_map(workload).find(|(_, _, replicas)| *replicas > 0)?
+            }
+        };
+        let same = known.get(&service.name).filter(|known| known.digest == digest);
+        let serving = Serving {
+            digest,
+            colour,
+            replicas,
+            commit: same.and_then(|known| known.commit.clone()),
+            tag: same.and_then(|known| known.tag.clone()),
+            release: same.and_then(|known| known.release),
+        };
+        Some((service.name.clone(), serving))
+    };
+    policy.services.iter().filter_map(of).collect()
+}

@@ -1,0 +1,611 @@
+//! The effective policy of one target: typed, validated data. Text, files and error positions are the policy crate's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Digest, FieldHasher};
+use crate::names::{
+    CommitSha, EnvName, GroupName, Identity, ObjectName, Repository, ServiceName, Subject, Tag, TargetId,
+};
+use crate::tags::TagPattern;
+use crate::time::{Millis, Timestamp};
+
+/// Everything that judges a release of one target. Frozen in the ledger when a release makes its first change.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Policy {
+    /// The target it is for.
+    pub target: TargetId,
+    /// How much Portcullis does there.
+    pub mode: Mode,
+    /// Where it runs.
+    pub place: Place,
+    /// The source repository, such as `github.com/volteryde/volteryde`; none = not named.
+    pub source: Option<String>,
+    /// The services, each wave after the one before it; within a wave by name.
+    pub services: Vec<Service>,
+    /// How a tag names its commit, first match wins.
+    pub tags: Vec<TagPattern>,
+    /// Which pushes open a release here.
+    pub intake: Intake,
+    /// What must hold at a commit point.
+    pub gates: Gates,
+    /// How new digests take over.
+    pub strategy: Strategy,
+    /// Tests of green before it serves, in order.
+    pub verify: Vec<Test>,
+    /// How long backups are kept.
+    pub backup_keep: Millis,
+    /// The watch after the switch, until live.
+    pub watch: Watch,
+    /// The way back.
+    pub roll_back: RollBack,
+    /// What happens when several releases wait.
+    pub waiting: Waiting,
+    /// Time limits of the steps.
+    pub limits: Limits,
+    /// The people this target's rules speak of, with their accounts elsewhere.
+    pub people: BTreeMap<Subject, BTreeSet<Identity>>,
+    /// The groups this target's rules speak of.
+    pub groups: BTreeMap<GroupName, BTreeSet<Subject>>,
+}
+
+/// How much Portcullis does in an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Records what it would have done.
+    Observe,
+    /// Judges the gates, watches and rolls back what others deploy.
+    Gate,
+    /// Does everything.
+    Deploy,
+}
+
+/// Where a target runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// The AWS account's 12 digits; none = not on AWS.
+    pub account: Option<String>,
+    /// The AWS region, such as `us-east-1`.
+    pub region: Option<String>,
+    /// The role assumed there.
+    pub role: Option<String>,
+    /// The EKS cluster's name, or a kubeconfig context.
+    pub cluster: String,
+    /// The Kubernetes namespace.
+    pub namespace: String,
+}
+
+/// One service of the application.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// The repository its images are pushed to.
+    pub repository: Repository,
+    /// The folder of the source it is built from; none = every commit builds it.
+    pub source: Option<String>,
+    /// From its `after:` graph: wave 0 comes up and switches first.
+    pub wave: u16,
+    /// Services that come up before it.
+    pub after: Vec<ServiceName>,
+    /// Whether requests reach it.
+    pub kind: ServiceKind,
+}
+
+/// Whether requests reach a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceKind {
+    /// It has a Service in front; a switch moves its traffic.
+    Serving,
+    /// A worker: it starts serving when it starts. `overlap`: whether old and new may run at once.
+    Worker {
+        /// Whether old and new workers may run at the same time.
+        overlap: bool,
+    },
+}
+
+/// One of the two Deployments that a service alternates between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Colour {
+    /// The first one.
+    Blue,
+    /// The other one.
+    Green,
+}
+
+impl Colour {
+    /// The other colour.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Colour::Blue => Colour::Green,
+            Colour::Green => Colour::Blue,
+        }
+    }
+}
+impl fmt::Display for Colour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Colour::Blue => "blue",
+            Colour::Green => "green",
+        })
+    }
+}
+
+impl Service {
+    /// Whether it is a worker.
+    pub fn is_worker(&self) -> bool {
+        matches!(self.kind, ServiceKind::Worker { .. })
+    }
+
+    /// The name of its Deployment of this colour. `None` if that would be too long for a cluster name.
+    pub fn workload_name(&self, colour: Colour) -> Option<ObjectName> {
+        ObjectName::new(&format!("{}-{colour}", self.name)).ok()
+    }
+}
+
+/// Which pushes open a release in this environment. A person always can.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Intake {
+    /// Commits of this branch.
+    pub branch: Option<String>,
+    /// Images that this moving tag was put on. Only says *where*; the digest is what is released.
+    pub moving_tag: Option<Tag>,
+}
+
+/// What must hold at a commit point, beside what every release must have (images by digest, a backup, a plan).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Gates {
+    /// The image scan; none = no scan asked for.
+    pub scan: Option<ScanRule>,
+    /// Each entry a quorum, all needed.
+    pub approvals: Vec<Quorum>,
+    /// The text a person must type who starts a release.
+    pub typed_confirmation: Option<String>,
+    /// How long a release waits for its gates.
+    pub expire: Millis,
+    /// When a waiting release is brought to mind again.
+    pub remind: Millis,
+}
+
+/// `1 of release-managers`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Quorum {
+    /// So many different people, at least 1.
+    pub count: u8,
+    /// Of this group.
+    pub group: GroupName,
+}
+
+impl fmt::Display for Quorum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.count, self.group)
+    }
+}
+
+/// The image scan's rule. A severity that is not named is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ScanRule {
+    /// What a finding of a severity means.
+    pub severities: BTreeMap<Severity, ScanAction>,
+    /// A scan older than this does not count.
+    pub max_age: Millis,
+    /// Findings that do not count, each for a time.
+    pub waivers: Vec<Waiver>,
+}
+
+/// What a finding of a severity means.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScanAction {
+    /// More than this many block the release (`block` = 0).
+    Block {
+        /// So many are still allowed.
+        above: u32,
+    },
+    /// More than this many need an approval of the group beside the others.
+    Review {
+        /// So many need no review.
+        above: u32,
+        /// Who reviews; `1 of GROUP`.
+        by: GroupName,
+    },
+}
+
+/// The severity of a finding, as ECR and Inspector name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Critical.
+    Critical,
+    /// High.
+    High,
+    /// Medium.
+    Medium,
+    /// Low.
+    Low,
+    /// Informational.
+    Informational,
+    /// Not rated (ECR `UNDEFINED`, Inspector `UNTRIAGED`).
+    Undefined,
+}
+
+impl Severity {
+    /// All, worst first.
+    pub const ALL: [Severity; 6] = [
+        Severity::Critical,
+        Severity::High,
+        Severity::Medium,
+        Severity::Low,
+        Severity::Informational,
+        Severity::Undefined,
+    ];
+}
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Severity::Critical => "critical",
+            Severity::High => "high",
+            Severity::Medium => "medium",
+            Severity::Low => "low",
+            Severity::Informational => "informational",
+            Severity::Undefined => "undefined",
+        })
+    }
+}
+
+/// One finding that does not count for a time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Waiver {
+    /// The vulnerability's id, such as `CVE-2026-1234`.
+    pub id: String,
+    /// Why it does not count.
+    pub reason: String,
+    /// From this moment it counts again.
+    pub until: Timestamp,
+}
+
+/// How new digests take over.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// The other colour comes up beside the live one; then traffic moves in these shares of 10,000, the last 10,000.
+    BlueGreen {
+        /// Shares of traffic on the new colour; `[10000]` = at once.
+        steps: Vec<u16>,
+        /// How long each step but the last is watched.
+        every: Millis,
+        /// Whether a person must say `switch` before traffic moves.
+        manual: bool,
+    },
+    /// The live Deployment takes the new digest pod by pod.
+    Rolling,
+}
+
+/// A test of the new colour before it serves.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Test {
+    /// Its name under `tests:`.
+    pub name: String,
+    /// What is done.
+    pub kind: TestKind,
+    /// The time limit.
+    pub within: Millis,
+}
+
+/// What a test does.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TestKind {
+    /// Each path answers with a status from 200 to 299, on every service with traffic.
+    Http {
+        /// Paths such as `/health`.
+        paths: Vec<String>,
+    },
+    /// A Job made from a suspended CronJob succeeds.
+    Job {
+        /// The CronJob's name.
+        cronjob: ObjectName,
+    },
+}
+
+/// The watch after the switch, until live.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Watch {
+    /// So much healthy, contiguously measured time makes a release live.
+    pub length: Millis,
+    /// The length of one measured window.
+    pub every: Millis,
+    /// What must stay true until live, as its breach.
+    pub healthy: Vec<Trigger>,
+    /// Less traffic than this (thousandths of a request per second) is inconclusive.
+    pub traffic: Option<u64>,
+    /// How much longer than `length` an inconclusive watch may go on before a person is asked.
+    pub extend: Millis,
+    /// Patterns of alarms that roll back.
+    pub alarms_roll_back: Vec<String>,
+    /// Patterns of alarms that make a person look.
+    pub alarms_ask: Vec<String>,
+}
+
+/// The way back.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RollBack {
+    /// So long after live a release may still be rolled back by itself.
+    pub window: Millis,
+    /// So long after live the old colour stays up.
+    pub keep_old: Millis,
+    /// What undoes a release at any time inside the window.
+    pub when: Vec<Trigger>,
+    /// Failing readiness for so long undoes a release.
+    pub health_failing_for: Option<Millis>,
+}
+
+/// A condition that counts as a breach when it stays true.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Trigger {
+    /// What is measured.
+    pub metric: Metric,
+    /// How the value breaches.
+    pub breach: Comparison,
+    /// The limit, in the metric's unit.
+    pub limit: i64,
+    /// How long it must be so.
+    pub hold: HoldFor,
+}
+
+/// How a value breaches a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Comparison {
+    /// value > limit
+    Above,
+    /// value >= limit
+    AtLeast,
+    /// value < limit
+    Below,
+    /// value <= limit
+    AtMost,
+}
+
+impl Comparison {
+    /// Whether the value breaches the limit.
+    pub fn holds(self, value: i64, limit: i64) -> bool {
+        match self {
+            Comparison::Above => value > limit,
+            Comparison::AtLeast => value >= limit,
+            Comparison::Below => value < limit,
+            Comparison::AtMost => value <= limit,
+        }
+    }
+
+    /// The comparison that is true exactly when this one is not.
+    #[must_use]
+    pub fn negated(self) -> Self {
+        match self {
+            Comparison::Above => Comparison::AtMost,
+            Comparison::AtLeast => Comparison::Below,
+            Comparison::Below => Comparison::AtLeast,
+            Comparison::AtMost => Comparison::Above,
+        }
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Comparison::Above => "above",
+            Comparison::AtLeast => "at least",
+            Comparison::Below => "below",
+            Comparison::AtMost => "at most",
+        })
+    }
+}
+
+/// How long a breach must last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldFor {
+    /// So many consecutive data points (2 where a policy says nothing).
+    Points(u16),
+    /// Consecutive data points covering at least this long.
+    Time(Millis),
+}
+
+/// What is measured of a service: the RED vocabulary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Requests per second, in thousandths.
+    Requests,
+    /// Share of 5xx answers, in hundredths of a percent (basis points).
+    ErrorRate,
+    /// Share of 4xx answers, in basis points.
+    ClientErrorRate,
+    /// Median response time, in microseconds.
+    ResponseTimeP50,
+    /// 95th percentile of the response time, in microseconds.
+    ResponseTimeP95,
+    /// 99th percentile of the response time, in microseconds.
+    ResponseTimeP99,
+}
+
+/// The unit in which a metric's values are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Thousandths of one per second.
+    MilliPerSecond,
+    /// Hundredths of a percent.
+    BasisPoints,
+    /// Microseconds.
+    Micros,
+}
+
+impl Metric {
+    /// Every metric with the name a policy uses.
+    pub const ALL: [(Metric, &'static str); 6] = [
+        (Metric::Requests, "requests"),
+        (Metric::ErrorRate, "error_rate"),
+        (Metric::ClientErrorRate, "client_error_rate"),
+        (Metric::ResponseTimeP50, "response_time_p50"),
+        (Metric::ResponseTimeP95, "response_time_p95"),
+        (Metric::ResponseTimeP99, "response_time_p99"),
+    ];
+
+    /// The unit of its values.
+    pub fn unit(self) -> Unit {
+        match self {
+            Metric::Requests => Unit::MilliPerSecond,
+            Metric::ErrorRate | Metric::ClientErrorRate => Unit::BasisPoints,
+            Metric::ResponseTimeP50 | Metric::ResponseTimeP95 | Metric::ResponseTimeP99 => Unit::Micros,
+        }
+    }
+
+    /// The name a policy uses.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(metric, _)| *metric == self).map_or("", |(_, name)| name)
+    }
+
+    /// A value as people read it: `6.8%`, `612 ms`, `5/s`.
+    pub fn show(self, value: i64) -> String {
+        let decimal = |value: i64, per: i64| {
+            let (whole, rest) = (value / per, (value % per).abs());
+            let digits = per.ilog10() as usize;
+            let text = format!("{whole}.{rest:0digits$}");
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        };
+        match self.unit() {
+            Unit::MilliPerSecond => format!("{}/s", decimal(value, 1_000)),
+            Unit::BasisPoints => format!("{}%", decimal(value, 100)),
+            Unit::Micros if value >= 1_000_000 => format!("{} s", decimal(value / 1_000, 1_000)),
+            Unit::Micros if value >= 10_000 => format!("{} ms", value / 1_000),
+            Unit::Micros => format!("{} ms", decimal(value / 10, 100)),
+        }
+    }
+}
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What happens when several releases wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Waiting {
+    /// The newest replaces those waiting, until one has its first approval; from then newer ones queue behind it.
+    Newest,
+    /// All wait, oldest first.
+    Queue,
+}
+
+/// Time limits of the steps. At each one a release is undone, expires, or asks a person; never waits unseen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Limits {
+    /// For all images of a commit to arrive.
+    pub gather: Millis,
+    /// For the backup.
+    pub backup: Millis,
+    /// For a colour to become ready.
+    pub ready: Millis,
+    /// For one write or read to the cluster to be seen done.
+    pub write: Millis,
+    /// For a person to act before they are reminded louder.
+    pub escalate: Millis,
+    /// Between two looks at a gate's facts.
+    pub look: Millis,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            gather: Millis::hours(2),
+            backup: Millis::minutes(10),
+            ready: Millis::minutes(10),
+            write: Millis::minutes(2),
+            escalate: Millis::minutes(15),
+            look: Millis::minutes(1),
+        }
+    }
+}
+
+impl Policy {
+    /// The hash of everything in it: what a plan binds to.
+    pub fn hash(&self) -> Digest {
+        let mut hasher = FieldHasher::new("portcullis policy 1");
+        // A struct of plain data always serialises; were it not to, the empty field would still differ by purpose.
+        hasher.field(&serde_json::to_vec(self).unwrap_or_default());
+        hasher.finish()
+    }
+
+    /// The service fed by this repository. Repositories are unique within a policy.
+    pub fn service_of(&self, repository: &Repository) -> Option<&Service> {
+        self.services.iter().find(|service| service.repository == *repository)
+    }
+
+    /// The service of this name.
+    pub fn service(&self, name: &ServiceName) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == *name)
+    }
+
+    /// The commit a tag names, by the first pattern that matches.
+    pub fn commit_of(&self, tag: &Tag) -> Option<CommitSha> {
+        self.tags.iter().find_map(|pattern| pattern.commit(tag))
+    }
+
+    /// The human behind an identity: a person whose account it is, or whose id it names.
+    pub fn resolve(&self, identity: &Identity) -> Option<&Subject> {
+        self.people.iter().find(|(_, accounts)| accounts.contains(identity)).map(|(subject, _)| subject)
+    }
+
+    /// The number of waves.
+    pub fn waves(&self) -> u16 {
+        self.services.iter().map(|service| service.wave + 1).max().unwrap_or(0)
+    }
+
+    /// The environment's name.
+    pub fn environment(&self) -> &EnvName {
+        &self.target.env
+    }
+}
+
+/// A policy with its hash, computed once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SealedPolicy {
+    policy: std::sync::Arc<Policy>,
+    hash: Digest,
+}
+
+impl SealedPolicy {
+    /// Computes the hash.
+    pub fn new(policy: Policy) -> Self {
+        Self::from_arc(std::sync::Arc::new(policy))
+    }
+
+    /// Computes the hash of a shared policy.
+    pub fn from_arc(policy: std::sync::Arc<Policy>) -> Self {
+        let hash = policy.hash();
+        Self { policy, hash }
+    }
+
+    /// The hash of the policy.
+    pub fn hash(&self) -> Digest {
+        self.hash
+    }
+
+    /// The policy, to share.
+    pub fn share(&self) -> std::sync::Arc<Policy> {
+        self.policy.clone()
+    }
+}
+impl std::ops::Deref for SealedPolicy {
+    type Target = Policy;
+    fn deref(&self) -> &Policy {
+        &self.policy
+    }
+}
