@@ -95,11 +95,17 @@ fn apply_release(target: &mut Target, id: ReleaseId, seq: Seq, at: Timestamp, wh
                 let known = target.objects.entry(write.object.clone()).or_default();
                 known.meant.insert(seq, write.to);
             }
+            if matches!(intention.action, Action::Look(_)) {
+                // A newer look asks for more; the one before it would go on telling less.
+                target.drop_intentions(id, |action| matches!(action, Action::Look(_)));
+            }
             let intention = Arc::new((**intention).clone());
             target.outstanding.insert(seq, Outstanding { release: id, intention });
         }
         What::Done { intention, outcome, .. } => finish(target, id, at, *intention, outcome),
-        What::Entered { .. } => target.drop_intentions(id, |action| matches!(action, Action::Look(_))),
+        What::Entered { .. } | What::Cleared { .. } => {
+            target.drop_intentions(id, |action| matches!(action, Action::Look(_)))
+        }
         What::RollbackBegan { .. } => {
             target.drop_intentions(id, |_| true);
             target.in_flight = Some(id);

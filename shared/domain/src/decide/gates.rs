@@ -153,12 +153,19 @@ impl Draft<'_> {
             .into_iter()
             .filter(|(service, now)| {
                 let known = self.target().live.get(service);
-                known.is_none_or(|known| known.digest != now.digest || known.colour != now.colour)
+                !self.is_cleared(service, now.digest)
+                    && known.is_none_or(|known| known.digest != now.digest || known.colour != now.colour)
             })
             .collect();
         if !changed.is_empty() {
             self.push(What::LiveChangedOutside { live: changed, objects: objects.clone() });
         }
+    }
+
+    /// Whether a digest that others deploy is one whose gates held: then its arrival is awaited, not a surprise.
+    fn is_cleared(&self, service: &ServiceName, digest: Digest) -> bool {
+        let mut cleared = self.target().releases.values().filter(|release| release.phase == Phase::Cleared);
+        cleared.any(|release| release.artifacts.get(service).is_some_and(|artifact| artifact.digest == digest))
     }
 
     /// The gates are judged.
