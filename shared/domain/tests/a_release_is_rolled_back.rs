@@ -400,3 +400,16 @@ fn gate_mode_watches_and_rolls_back_what_others_deploy() {
     assert!(world.rolled_back(id), "{:#?}", world.story(id));
     all_back(&world);
 }
+
+#[test]
+fn old_pods_that_a_person_sent_traffic_back_to_are_not_taken_away() {
+    let mut world = World::new(policy());
+    let id = world.go_live(2);
+    let web = ObjectKey::traffic(&service("web"));
+    world.cluster.get_mut(&web).unwrap().stamp.as_mut().unwrap().value = Value::Traffic { green: 0 };
+    world.pass(Millis::hours(2));
+    assert_eq!(world.serves("web"), Some(image(1, "web")));
+    assert_eq!(world.phase(id), None, "what serves was changed outside; the release is no longer ours to roll back");
+    assert_eq!(world.happened(|what| matches!(what, What::LiveChangedOutside { .. })), 1);
+    assert_eq!(world.target.live[&service("web")].digest, image(1, "web"));
+}

@@ -260,11 +260,15 @@ impl Draft<'_> {
     }
 
     /// In `gate` mode: what others deployed. Once it is this release, it is watched like one of ours.
-    pub(super) fn observed(&mut self, id: ReleaseId, objects: &BTreeMap<ObjectKey, Found>) {
+    pub(super) fn observed(&mut self, id: ReleaseId, intention: Seq, objects: &BTreeMap<ObjectKey, Found>) {
         let now = super::gates::serving(objects, self.policy, &self.target().live);
         let Some(release) = self.release(id) else { return };
         if let Some(reason) = release.resolving.clone() {
             self.push(What::Resolved { release: id, live: now, objects: objects.clone(), reason });
+            return;
+        }
+        if release.phase == Phase::Live {
+            self.observed_live(id, intention, objects);
             return;
         }
         let arrived = release.phase == Phase::Cleared

@@ -165,7 +165,7 @@ impl<'a> Draft<'a> {
         };
         match (&what.action, outcome) {
             (Action::Look(_), Outcome::Facts(facts)) => self.looked(release, facts),
-            (Action::Observe, Outcome::Observed(objects)) => self.observed(release, objects),
+            (Action::Observe, Outcome::Observed(objects)) => self.observed(release, intention, objects),
             (Action::Measure(measure), Outcome::Measured { from, to, services, alarms }) => {
                 self.measured(release, measure, (*from, *to), services, alarms);
             }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Draft;
-use crate::action::{Action, Measure, ObjectKey, Purpose, Value, Window};
+use crate::action::{Action, Found, Measure, ObjectKey, Outcome, Purpose, Value, Window};
 use crate::event::{Actor, Reason, What};
 use crate::facts::{AlarmFact, AlarmState};
 use crate::glob;
-use crate::names::{AlarmName, ReleaseId, ServiceName};
-use crate::policy::{HoldFor, Metric, Policy, Strategy, Trigger};
+use crate::names::{AlarmName, ReleaseId, Seq, ServiceName};
+use crate::policy::{Colour, HoldFor, Metric, Policy, Trigger};
 use crate::target::{Breach, Phase, Release, WatchState};
 use crate::time::{Millis, Timestamp};
 
@@ -124,40 +124,53 @@ impl Draft<'_> {
         }
     }
 
-    /// A live release: the old colour is let go when its time is over.
+    /// A live release: the old colour is let go when its time is over, after a look at where traffic really goes.
     pub(super) fn live(&mut self, id: ReleaseId) {
         let Some(release) = self.release(id) else { return };
         let over = release.keep_old_until.is_some_and(|until| until <= self.now());
         if !over || self.target().hands_off.is_some() {
             return;
         }
+        if self.old_at_work(id).is_empty() {
+            self.push(What::OldReleased { release: id });
+        } else if !self.is_outstanding(id, |action| matches!(action, Action::Write(_) | Action::Observe)) {
+            let every = self.limits(id).look;
+            self.intend(id, Action::Observe, Some(every), Millis::days(365));
+        }
+    }
+
+    /// The old workloads of a live release that still have pods.
+    fn old_at_work(&self, id: ReleaseId) -> Vec<(ObjectKey, Value)> {
+        let Some(release) = self.release(id) else { return Vec::new() };
+        let changed = release.progress.iter().filter(|(_, progress)| progress.changes);
+        changed
+            .filter_map(|(service, progress)| {
+                let before = release.before.get(service).filter(|before| before.colour != progress.colour)?;
+                let object = ObjectKey::workload(service, before.colour);
+                let to = Value::Workload { digest: before.digest, replicas: 0 };
+                let confirmed = self.target().objects.get(&object)?.confirmed.as_ref()?;
+                (confirmed.value != to).then_some((object, to))
+            })
+            .collect()
+    }
+
+    /// What a live release's objects are, before its old colour is let go. Where a person moved traffic, it is not.
+    pub(super) fn observed_live(&mut self, id: ReleaseId, intention: Seq, objects: &BTreeMap<ObjectKey, Found>) {
+        let Some(release) = self.release(id) else { return };
         let policy = self.policy_of(id);
-        if self.is_outstanding(id, |action| matches!(action, Action::Write(_))) {
+        let as_left = release.progress.iter().filter(|(_, progress)| progress.changes).all(|(service, progress)| {
+            let green = if progress.colour == Colour::Green { 10_000 } else { 0 };
+            let traffic = objects.get(&ObjectKey::traffic(service)).and_then(|found| found.stamp.as_ref());
+            let worker = policy.service(service).is_some_and(crate::policy::Service::is_worker);
+            worker || traffic.is_some_and(|stamp| stamp.value == Value::Traffic { green })
+        });
+        if !as_left {
+            self.compare_live(objects);
             return;
         }
-        let mut at_rest = true;
-        if policy.strategy != Strategy::Rolling {
-            let old: Vec<_> = release
-                .progress
-                .iter()
-                .filter(|(_, progress)| progress.changes)
-                .filter_map(|(service, progress)| {
-                    let before = release.before.get(service)?;
-                    (before.colour != progress.colour).then(|| (service.clone(), before.clone()))
-                })
-                .collect();
-            for (service, before) in old {
-                let object = ObjectKey::workload(&service, before.colour);
-                let confirmed = self.target().objects.get(&object).and_then(|known| known.confirmed.as_ref());
-                let to = Value::Workload { digest: before.digest, replicas: 0 };
-                if confirmed.is_some_and(|stamp| stamp.value != to) {
-                    at_rest = false;
-                    self.intend_write(id, object, to, Purpose::Drain);
-                }
-            }
-        }
-        if at_rest {
-            self.push(What::OldReleased { release: id });
+        self.done(id, intention, &Outcome::Observed(objects.clone()));
+        for (object, to) in self.old_at_work(id) {
+            self.intend_write(id, object, to, Purpose::Drain);
         }
     }
 }
