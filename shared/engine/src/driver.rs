@@ -1,0 +1,357 @@
+//! The driver: wake, load, next, perform each action; its outcome is a signal to the recorder; and again.
+//!
+//! - Every action is its own task, so a slow one never delays an urgent one: another wake of the same target finds
+//!   the new intentions and performs them beside it.
+//! - Before an effect the head is read again; an intention that is gone is left.
+//! - A soft lease per intention keeps two drivers from doing the same work, and is also what paces an action that
+//!   stands: whoever holds the lease sends the wake for when it lapses, everybody else re-arms nothing.
+//! - Nothing is in memory that the ledger does not have, but for pacing failures: losing it costs an attempt.
+
+mod memory;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use portcullis_domain::action::{Action, Intention, Outcome};
+use portcullis_domain::names::{Seq, TargetId};
+use portcullis_domain::signal::Signal;
+use portcullis_domain::target::Target;
+use portcullis_domain::time::{Millis, Timestamp};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use self::memory::{Busy, Memory};
+use crate::core::next;
+use crate::perform::{self, Performed};
+use crate::ports::{Ports, Wake};
+use crate::recorder::{RecordError, Recorded, Recorder};
+
+/// Nothing is repeated faster than this.
+const LEAST_PACE: Millis = Millis::seconds(1);
+/// How long a driver that died holds up one write or read.
+const LEASE: Millis = Millis::seconds(10);
+/// The same for a backup.
+const LEASE_BACKUP: Millis = Millis::seconds(30);
+/// One answer of a port may take so long, and a backup until its deadline.
+const MOST_ANSWER: Millis = Millis::seconds(60);
+/// Looks within one step: far more than a release has intentions. A defect of the core must not spin.
+const MOST_LOOKS: u32 = 10_000;
+/// How long a stop waits for actions under way before they are dropped; each is safe to drop.
+const MOST_STOPPING: Millis = Millis::seconds(10);
+
+/// Does what the ledgers say is to be done. Cheap to clone; clones share their memory.
+#[derive(Clone)]
+pub struct Driver {
+    ports: Ports,
+    recorder: Recorder,
+    memory: Arc<Mutex<Memory>>,
+    looking: Arc<Semaphore>,
+}
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepReport {
+    /// Actions performed.
+    pub performed: usize,
+    /// Events appended.
+    pub appended: usize,
+    /// Actions left to another driver that has their lease.
+    pub leased: usize,
+    /// The ledger needs a newer engine: nothing was done, and the wake must not be acknowledged.
+    pub needs_newer: bool,
+}
+
+/// What one action came to.
+#[derive(Default)]
+struct Acted {
+    performed: bool,
+    appended: usize,
+    /// The wake that its append sent.
+    woken: Option<(Seq, Timestamp)>,
+}
+
+impl Driver {
+    /// A driver on these ports.
+    pub fn new(ports: Ports, recorder: Recorder) -> Self {
+        Self { ports, recorder, memory: Arc::default(), looking: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)) }
+    }
+
+    /// Looks at a target until nothing is due: records that time has passed, performs what is due, records what came
+    /// of it. Returns when every action it began has ended; one that takes long holds up no other step.
+    pub async fn step(&self, wake: &Wake) -> Result<StepReport, RecordError> {
+        let target = &wake.target;
+        let mut report = StepReport::default();
+        if self.memory().was_covered(wake) || self.ports.ledger.head(target).await?.is_none() {
+            return Ok(report);
+        }
+        let mut permit = self.looking.acquire().await.ok();
+        let mut sent = Vec::new();
+        match self.recorder.record(target, Signal::Wake, None).await {
+            Ok(recorded) => {
+                report.appended += recorded.events.len();
+                sent.extend(wake_of(&recorded));
+            }
+            Err(RecordError::NoPolicy { .. }) => {
+                tracing::warn!(%target, "left alone: it is in no policy, and nothing of it is in flight");
+                return Ok(report);
+            }
+            Err(RecordError::NewerReader { needs, .. }) => {
+                tracing::warn!(%target, needs, "left alone: its ledger needs a newer engine");
+                return Ok(StepReport { needs_newer: true, ..report });
+            }
+            Err(error) => return Err(error),
+        }
+        let mut tasks = JoinSet::new();
+        for look in 0.. {
+            let state = self.recorder.load(target).await?.state;
+            if look < MOST_LOOKS {
+                report.leased += self.launch(target, &state, &mut tasks).await;
+                self.memory().cover(target, &state, self.ports.clock.now(), &mut sent);
+            } else if look == MOST_LOOKS {
+                tracing::error!(%target, seq = %state.seq, "a step does not end: a defect of the core; left to the sweep");
+            }
+            drop(permit.take());
+            let Some(first) = tasks.join_next().await else { break };
+            let mut ended = vec![first];
+            while let Some(more) = tasks.try_join_next() {
+                ended.push(more);
+            }
+            for acted in ended {
+                match acted {
+                    Ok(acted) => {
+                        report.performed += usize::from(acted.performed);
+                        report.appended += acted.appended;
+                        sent.extend(acted.woken);
+                    }
+                    Err(error) => tracing::error!(%target, %error, "an action ended abnormally"),
+                }
+            }
+            permit = self.looking.acquire().await.ok();
+        }
+        Ok(report)
+    }
+
+    /// Receives wakes and steps until `stop` is true, `workers` looks at a time. Actions under way do not count: a
+    /// parked one blocks no other wake.
+    pub async fn run(&self, mut stop: watch::Receiver<bool>, workers: usize) {
+        let driver = Self { looking: Arc::new(Semaphore::new(workers.max(1))), ..self.clone() };
+        let mut steps = JoinSet::new();
+        while !*stop.borrow_and_update() {
+            while steps.try_join_next().is_some() {}
+            let receive = async {
+                drop(driver.looking.acquire().await);
+                driver.ports.queue.receive(workers.max(1), LEAST_PACE).await
+            };
+            let received = tokio::select! {
+                received = receive => received,
+                changed = stop.changed() => if changed.is_err() { break } else { continue },
+            };
+            match received {
+                Ok(received) => {
+                    for one in received {
+                        let driver = driver.clone();
+                        steps.spawn(async move { driver.answer(one.wake, &one.receipt).await });
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no wakes could be received");
+                    self.ports.clock.sleep_until(self.ports.clock.now() + LEAST_PACE).await;
+                }
+            }
+        }
+        let limit = self.ports.clock.now() + MOST_STOPPING;
+        tokio::select! {
+            () = async { while steps.join_next().await.is_some() {} } => {}
+            () = self.ports.clock.sleep_until(limit) => steps.abort_all(),
+        }
+    }
+
+    /// Steps for a received wake and acknowledges it. One that failed comes again.
+    pub(crate) async fn answer(&self, wake: Wake, receipt: &str) {
+        match self.step(&wake).await {
+            Ok(report) if report.needs_newer => {}
+            Ok(_) => {
+                if let Err(error) = self.ports.queue.done(receipt).await {
+                    tracing::debug!(target = %wake.target, %error, "a wake could not be acknowledged; it comes again");
+                }
+            }
+            Err(error) => tracing::warn!(target = %wake.target, %error, "a step failed; its wake comes again"),
+        }
+    }
+
+    /// Starts a task for every action that is due and that nobody does; arms a wake for each that is due later.
+    /// Returns how many are left to others.
+    async fn launch(&self, target: &TargetId, state: &Target, tasks: &mut JoinSet<Acted>) -> usize {
+        let mut left = 0;
+        self.memory().forget_gone(target, state);
+        for due in next(state).actions {
+            let now = self.ports.clock.now();
+            let at = perform::due_at(&self.ports, state, due.seq, &due.intention)
+                .max(self.memory().floor(target, due.seq));
+            if at > now {
+                if !self.memory().is_busy(target, due.seq) && self.lease(target, due.seq, now, at).await {
+                    self.arm(target, state.seq, at).await;
+                }
+                continue;
+            }
+            let Some(busy) = Busy::begin(&self.memory, target, due.seq) else { continue };
+            let until = now + lease_length(state, due.seq, &due.intention);
+            if !self.lease(target, due.seq, now, until).await {
+                left += 1;
+                drop(busy);
+                self.watch_over(target, state.seq, due.seq, now, until).await;
+                continue;
+            }
+            if self.memory().is_first(target, due.seq) && due.intention.every.is_none() {
+                self.arm(target, state.seq, due.intention.deadline).await;
+            }
+            let driver = self.clone();
+            let target = target.clone();
+            tasks.spawn(async move { driver.act(target, due.seq, &due.intention, now, until, busy).await });
+        }
+        left
+    }
+
+    /// Performs one action and records what came of it.
+    async fn act(
+        self,
+        target: TargetId,
+        seq: Seq,
+        intention: &Intention,
+        started: Timestamp,
+        until: Timestamp,
+        busy: Busy,
+    ) -> Acted {
+        let mut acted = Acted::default();
+        let after;
+        let mut version = Seq(0);
+        let mut stands = false;
+        match self.recorder.load(&target).await {
+            Ok(loaded) if loaded.state.outstanding.contains_key(&seq) => {
+                acted.performed = true;
+                version = loaded.state.seq;
+                stands = perform::paced(&loaded.state, seq, intention).is_some();
+                let limit = match intention.action {
+                    Action::BackUp { .. } => intention.deadline,
+                    _ => intention.deadline.min(started + MOST_ANSWER),
+                };
+                let limit = limit.max(started + LEAST_PACE);
+                let performed = tokio::select! {
+                    performed = perform::perform(&self.ports, &target, &loaded.state, seq, intention) => performed,
+                    () = self.ports.clock.sleep_until(limit) => perform::failed(&"no answer in time"),
+                };
+                after = self.settle(&target, seq, performed, &mut acted).await;
+            }
+            Ok(_) => after = After::Gone,
+            Err(error) => {
+                after = After::Failed;
+                tracing::warn!(%target, %seq, %error, "the head could not be read before an action");
+            }
+        }
+        let now = self.ports.clock.now();
+        let paced = intention.every.map_or(LEAST_PACE, |every| every.max(LEAST_PACE));
+        match after {
+            After::Gone => {}
+            After::Again(at) => self.memory().pace(&target, seq, at),
+            After::Changed => self.memory().succeeded(&target, seq),
+            After::Nothing if stands => {}
+            After::Nothing | After::Failed => self.memory().failed(&target, seq, now, paced),
+        }
+        if stands && matches!(after, After::Changed | After::Nothing) {
+            // The lease stays: it is the pace. A hint ends it, and then the next look is at once.
+            self.memory().pace(&target, seq, started + LEAST_PACE);
+            if self.memory().watch_over(&target, seq, now, until) {
+                self.arm(&target, version, until).await;
+            }
+        } else if let Err(error) = self.ports.ledger.end_lease(&target, seq).await {
+            tracing::debug!(%target, %seq, %error, "a lease could not be ended; it lapses");
+        }
+        drop(busy);
+        acted
+    }
+
+    /// Records what performing came to.
+    async fn settle(&self, target: &TargetId, seq: Seq, performed: Performed, acted: &mut Acted) -> After {
+        let outcome = match performed {
+            Performed::Gone => return After::Gone,
+            Performed::NotYet { again } => return After::Again(again),
+            Performed::Outcome(outcome) => outcome,
+        };
+        let failed = if let Outcome::Failed { why } = &outcome {
+            tracing::warn!(%target, %seq, why, "an action could not be done this time");
+            true
+        } else {
+            false
+        };
+        match self.recorder.record(target, Signal::Outcome { intention: seq, outcome }, None).await {
+            Ok(recorded) => {
+                acted.appended = recorded.events.len();
+                acted.woken = wake_of(&recorded);
+                match (recorded.state.outstanding.contains_key(&seq), failed, recorded.events.is_empty()) {
+                    (false, ..) => After::Gone,
+                    (true, true, _) => After::Failed,
+                    (true, false, true) => After::Nothing,
+                    (true, false, false) => After::Changed,
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%target, %seq, %error, "an outcome could not be recorded; the action is repeated");
+                After::Failed
+            }
+        }
+    }
+
+    /// Takes a lease. If the ledger can not say, the work is done: a lease is efficiency, never safety.
+    async fn lease(&self, target: &TargetId, seq: Seq, now: Timestamp, until: Timestamp) -> bool {
+        self.ports.ledger.lease(target, seq, now, until).await.unwrap_or_else(|error| {
+            tracing::debug!(%target, %seq, %error, "no lease could be asked for");
+            true
+        })
+    }
+
+    /// Comes back when another driver's lease has lapsed, in case it died. Once per lapse.
+    async fn watch_over(&self, target: &TargetId, version: Seq, seq: Seq, now: Timestamp, until: Timestamp) {
+        if self.memory().watch_over(target, seq, now, until) {
+            self.arm(target, version, until).await;
+        }
+    }
+
+    async fn arm(&self, target: &TargetId, version: Seq, at: Timestamp) {
+        self.recorder.wake(Wake { target: target.clone(), version, at }).await;
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an action's end means for its next time.
+#[derive(Clone, Copy)]
+enum After {
+    /// The intention is no longer outstanding.
+    Gone,
+    /// It is under way: again then.
+    Again(Timestamp),
+    /// It stands, and something was recorded.
+    Changed,
+    /// It stands, and nothing was worth recording.
+    Nothing,
+    /// It could not be done.
+    Failed,
+}
+
+/// The wake that an append sent.
+fn wake_of(recorded: &Recorded) -> Option<(Seq, Timestamp)> {
+    if recorded.events.is_empty() {
+        return None;
+    }
+    Some((recorded.state.seq, next(&recorded.state).wake_at?))
+}
+
+/// How long a lease on an action is taken: for one that stands, as long as it is paced.
+fn lease_length(state: &Target, seq: Seq, intention: &Intention) -> Millis {
+    match perform::paced(state, seq, intention) {
+        Some(every) => every.max(LEAST_PACE),
+        None if matches!(intention.action, Action::BackUp { .. }) => LEASE_BACKUP,
+        None => LEASE,
+    }
+}

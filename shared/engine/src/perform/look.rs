@@ -1,0 +1,116 @@
+//! Fetching the facts of the gates: everything at once, and what could not be fetched by name.
+
+use std::collections::BTreeMap;
+
+use portcullis_domain::action::{Look, Outcome};
+use portcullis_domain::digest::Digest;
+use portcullis_domain::facts::{Facts, ImageFact, ScanFact};
+use portcullis_domain::names::{Repository, TargetId};
+use portcullis_domain::policy::Place;
+use tokio::task::JoinSet;
+
+use super::cut;
+use crate::ports::{PortResult, Ports};
+
+/// Tags kept per image, and findings per scan.
+const MOST_TAGS: usize = 100;
+const MOST_FINDINGS: usize = 50;
+
+/// Fetches the facts. It never fails as a whole: each source that could not be asked is named in `missing`.
+pub(super) async fn look(ports: &Ports, target: &TargetId, place: &Place, ask: &Look) -> Outcome {
+    let mut facts = Facts { fetched_at: ports.clock.now(), ..Facts::default() };
+    let (images, commit, alarms, objects, manifests) = tokio::join!(
+        images(ports, place, &ask.images, ask.scans),
+        commit(ports, target, ask),
+        async {
+            if ask.alarms.is_empty() { Ok(BTreeMap::new()) } else { ports.metrics.alarms(place, &ask.alarms).await }
+        },
+        async {
+            if ask.services.is_empty() {
+                Ok(BTreeMap::new())
+            } else {
+                ports.cluster.observe(target, place, &ask.services).await
+            }
+        },
+        async {
+            if ask.services.is_empty() {
+                Ok(BTreeMap::new())
+            } else {
+                ports.cluster.manifests(target, place, &ask.services).await
+            }
+        },
+    );
+    for (digest, image, scan) in images {
+        if let Some(Some(mut image)) = or_missing(&mut facts, "registry", image) {
+            image.tags = image.tags.into_iter().take(MOST_TAGS).collect();
+            facts.images.insert(digest, image);
+        }
+        if let Some(scan) = scan
+            && let Some(mut scan) = or_missing(&mut facts, "scan", scan)
+        {
+            scan.findings.truncate(MOST_FINDINGS);
+            facts.scans.insert(digest, scan);
+        }
+    }
+    if let Some(found) = or_missing(&mut facts, "source", commit) {
+        facts.commit = found;
+    }
+    if let Some(found) = or_missing(&mut facts, "alarms", alarms) {
+        facts.alarms = found;
+    }
+    if let Some(found) = or_missing(&mut facts, "cluster", objects) {
+        facts.objects = found;
+    }
+    if let Some(found) = or_missing(&mut facts, "manifests", manifests) {
+        facts.manifests = found;
+    }
+    Outcome::Facts(Box::new(facts))
+}
+
+/// What was fetched; a failure is noted under its source, the first of each.
+fn or_missing<T>(facts: &mut Facts, source: &str, fetched: PortResult<T>) -> Option<T> {
+    match fetched {
+        Ok(found) => Some(found),
+        Err(error) => {
+            facts.missing.entry(source.to_owned()).or_insert_with(|| cut(&error.to_string()));
+            None
+        }
+    }
+}
+
+type AboutImage = (Digest, PortResult<Option<ImageFact>>, Option<PortResult<ScanFact>>);
+
+/// Asks the registry for every image, all at once; in the order of their digests.
+async fn images(
+    ports: &Ports,
+    place: &Place,
+    wanted: &BTreeMap<Digest, Repository>,
+    scans: bool,
+) -> Vec<AboutImage> {
+    let mut tasks = JoinSet::new();
+    for (digest, repository) in wanted {
+        let (registry, place) = (ports.registry.clone(), place.clone());
+        let (digest, repository) = (*digest, repository.clone());
+        tasks.spawn(async move {
+            let scan = async {
+                if scans { Some(registry.scan(&place, &repository, &digest).await) } else { None }
+            };
+            let (image, scan) = tokio::join!(registry.image(&place, &repository, &digest), scan);
+            (digest, image, scan)
+        });
+    }
+    let mut found = tasks.join_all().await;
+    found.sort_by_key(|(digest, ..)| *digest);
+    found
+}
+
+async fn commit(
+    ports: &Ports,
+    target: &TargetId,
+    ask: &Look,
+) -> PortResult<Option<portcullis_domain::facts::CommitFacts>> {
+    let Some(commit) = &ask.commit else { return Ok(None) };
+    let policy = ports.policies.get(target);
+    let repository = policy.as_ref().and_then(|policy| policy.source.as_deref());
+    ports.source.commit(repository, commit, &ask.since, &ask.sources).await
+}

@@ -1,0 +1,339 @@
+//! The recorder: load, decide, append, wake. Under a second, and before anything is acknowledged.
+//!
+//! Every attempt decides anew on what it loaded; an append is conditional on that very version, and, where a step
+//! forward is in it, on the versions of the scopes it was decided with.
+
+mod error;
+mod ingest;
+mod people;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portcullis_domain::digest::Digest;
+use portcullis_domain::event::{Event, What};
+use portcullis_domain::given::Given;
+use portcullis_domain::names::{DeliveryId, Seq, TargetId};
+use portcullis_domain::policy::SealedPolicy;
+use portcullis_domain::scope::Scope;
+use portcullis_domain::signal::Signal;
+use portcullis_domain::target::Target;
+use portcullis_domain::time::{Millis, Timestamp};
+
+pub use self::error::RecordError;
+pub use self::ingest::Ingested;
+pub use self::people::Commanded;
+use crate::codec::{self, Commit, ENGINE, READER};
+use crate::core::{apply, decide, next};
+use crate::ports::{Append, AppendError, Head, Ports, Wake};
+
+/// Attempts of one append before its caller is told that the ledger is contended. Each lost one is another's success.
+const ATTEMPTS: u32 = 128;
+/// How often a failing store is asked again within one call.
+const STORE_ATTEMPTS: u32 = 3;
+/// A clock further behind the ledger than this must not decide anything.
+const MOST_SKEW: Millis = Millis::seconds(5);
+/// Commits read at a time.
+const PAGE: usize = 200;
+
+/// Puts signals into the ledgers of targets. Cheap to clone.
+#[derive(Clone)]
+pub struct Recorder {
+    pub(crate) ports: Ports,
+    /// The moment of each target's last event, by the version it belongs to: spares a read before an append.
+    last: Arc<Mutex<HashMap<TargetId, (Seq, Timestamp)>>>,
+}
+
+/// What a signal came to.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// The events appended; none = the signal changed nothing.
+    pub events: Vec<Event>,
+    /// The state after them.
+    pub state: Target,
+}
+
+/// One event of a ledger with what it was decided with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The event.
+    pub event: Event,
+    /// The hash of the policy it was decided with.
+    pub policy: Digest,
+    /// The version of the engine that decided.
+    pub engine: Arc<str>,
+}
+
+/// A target as loaded: its head and the state in it.
+pub(crate) struct Loaded {
+    pub(crate) head: Option<Head>,
+    pub(crate) state: Target,
+}
+
+/// An append of which the store did not say whether it was made.
+struct Unsure {
+    first: Seq,
+    bytes: Vec<u8>,
+    recorded: Recorded,
+    woken_at: Option<Timestamp>,
+}
+
+impl Recorder {
+    /// A recorder on these ports.
+    pub fn new(ports: Ports) -> Self {
+        Self { ports, last: Arc::default() }
+    }
+
+    /// Decides on a signal and appends what was decided, all of it or nothing.
+    ///
+    /// With a `delivery`: one that is done already changes nothing, and it is marked as done by the same append; a
+    /// delivery that changed nothing is not marked.
+    pub async fn record(
+        &self,
+        target: &TargetId,
+        signal: Signal,
+        delivery: Option<&DeliveryId>,
+    ) -> Result<Recorded, RecordError> {
+        if let Some(delivery) = delivery
+            && self.ports.ledger.delivered(target, delivery).await?
+        {
+            return Ok(Recorded { events: Vec::new(), state: self.load(target).await?.state });
+        }
+        let mut unsure: Option<Unsure> = None;
+        let mut failures = 0;
+        for _ in 0..ATTEMPTS {
+            let loaded = self.load(target).await?;
+            if let Some(attempt) = unsure.take()
+                && self.was_made(target, &attempt).await?
+            {
+                return Ok(self.finish(target, attempt.recorded, attempt.woken_at).await);
+            }
+            let policy = self.policy(target, &loaded.state)?;
+            let given = self.given(target).await?;
+            let events = decide(&loaded.state, &policy, &signal, &given);
+            if events.is_empty() {
+                return Ok(Recorded { events, state: loaded.state });
+            }
+            self.guard_clock(target, loaded.state.seq, given.now).await?;
+            let (append, recorded) = self.prepare(target, &loaded, &policy, &given, events, delivery)?;
+            let woken_at = loaded.head.and_then(|head| head.wake_at);
+            let (first, bytes) = (Seq(append.expected.0 + 1), append.commit.clone());
+            match self.ports.ledger.append(append).await {
+                Ok(()) => return Ok(self.finish(target, recorded, woken_at).await),
+                Err(AppendError::Conflict | AppendError::ScopeMoved | AppendError::NumberTaken) => {}
+                Err(AppendError::Port(error)) => {
+                    failures += 1;
+                    if failures >= STORE_ATTEMPTS {
+                        return Err(error.into());
+                    }
+                    unsure = Some(Unsure { first, bytes, recorded, woken_at });
+                }
+            }
+        }
+        Err(RecordError::Contended { target: target.clone(), attempts: ATTEMPTS })
+    }
+
+    /// The state of a target; none = its ledger has no entry.
+    pub async fn state(&self, target: &TargetId) -> Result<Option<Target>, RecordError> {
+        let loaded = self.load(target).await?;
+        Ok(loaded.head.map(|_| loaded.state))
+    }
+
+    /// Events of a target after a position, oldest first, at most `most`.
+    pub async fn history(&self, target: &TargetId, after: Seq, most: usize) -> Result<Vec<Entry>, RecordError> {
+        let mut entries = Vec::new();
+        let mut from = after;
+        while entries.len() < most {
+            let stored = self.ports.ledger.commits(target, from, PAGE.min(most)).await?;
+            let Some(end) = stored.last().map(|commit| commit.last) else { break };
+            for commit in stored {
+                let commit = self.decode(target, &commit.bytes)?;
+                let engine: Arc<str> = Arc::from(commit.engine);
+                for event in commit.events.into_iter().filter(|event| event.seq > after) {
+                    entries.push(Entry { event, policy: commit.policy, engine: engine.clone() });
+                }
+            }
+            from = end;
+        }
+        entries.truncate(most);
+        Ok(entries)
+    }
+
+    /// Loads the head, folding the ledger anew if the snapshot is of another fold or can not be read.
+    pub(crate) async fn load(&self, target: &TargetId) -> Result<Loaded, RecordError> {
+        let Some(head) = self.ports.ledger.head(target).await? else {
+            return Ok(Loaded { head: None, state: Target::default() });
+        };
+        if head.min_reader > READER {
+            return Err(RecordError::NewerReader { target: target.clone(), needs: head.min_reader });
+        }
+        let state = match codec::decode_head(&head.snapshot) {
+            Ok(state) if state.seq == head.version => state,
+            Ok(_) => self.refold(target, head.version, "its position is not the head's").await?,
+            Err(error) => self.refold(target, head.version, &error.to_string()).await?,
+        };
+        Ok(Loaded { head: Some(head), state })
+    }
+
+    /// The snapshot is only a shortcut: the ledger is the truth.
+    async fn refold(&self, target: &TargetId, version: Seq, why: &str) -> Result<Target, RecordError> {
+        tracing::warn!(%target, why, "the snapshot can not be used; folding the ledger anew");
+        let mut state = Target::default();
+        while state.seq < version {
+            let stored = self.ports.ledger.commits(target, state.seq, PAGE).await?;
+            let before = state.seq;
+            for commit in stored {
+                for event in self.decode(target, &commit.bytes)?.events {
+                    if event.seq > state.seq && event.seq <= version {
+                        apply(&mut state, &event);
+                    }
+                }
+            }
+            if state.seq == before {
+                return Err(RecordError::Broken { target: target.clone(), ends: before, head: version });
+            }
+        }
+        Ok(state)
+    }
+
+    fn decode(&self, target: &TargetId, bytes: &[u8]) -> Result<Commit, RecordError> {
+        Commit::decode(bytes).map_err(|why| RecordError::Codec { target: target.clone(), why })
+    }
+
+    /// The policy in force; for a target that left the policy file, the one its release in flight runs on.
+    fn policy(&self, target: &TargetId, state: &Target) -> Result<SealedPolicy, RecordError> {
+        if let Some(policy) = self.ports.policies.get(target) {
+            return Ok(policy);
+        }
+        let frozen = [state.in_flight, state.live_release]
+            .into_iter()
+            .flatten()
+            .filter_map(|id| state.releases.get(&id)?.policy.clone())
+            .next();
+        frozen.map(SealedPolicy::from_arc).ok_or_else(|| RecordError::NoPolicy { target: target.clone() })
+    }
+
+    async fn given(&self, target: &TargetId) -> Result<Given, RecordError> {
+        let scopes = Scope::of(target);
+        let states = self.ports.ledger.scopes(&scopes).await?;
+        let next_release = self.ports.ledger.next_release().await?;
+        Ok(Given {
+            now: self.ports.clock.now(),
+            ledger: self.ports.ledger.id(),
+            next_release,
+            scopes: scopes.into_iter().zip(states).collect(),
+        })
+    }
+
+    /// Refuses to decide with a clock that is behind the ledger's last event.
+    async fn guard_clock(&self, target: &TargetId, version: Seq, now: Timestamp) -> Result<(), RecordError> {
+        if version == Seq(0) {
+            return Ok(());
+        }
+        let known = self.last().get(target).filter(|(seq, _)| *seq == version).map(|(_, at)| *at);
+        let last = match known {
+            Some(at) => at,
+            None => {
+                let stored = self.ports.ledger.commits(target, Seq(version.0 - 1), 1).await?;
+                let Some(commit) = stored.first() else { return Ok(()) };
+                let commit = self.decode(target, &commit.bytes)?;
+                commit.events.iter().map(|event| event.at).max().unwrap_or(now)
+            }
+        };
+        if last.since(now) > MOST_SKEW {
+            return Err(RecordError::Clock { target: target.clone(), behind: last.since(now) });
+        }
+        Ok(())
+    }
+
+    fn prepare(
+        &self,
+        target: &TargetId,
+        loaded: &Loaded,
+        policy: &SealedPolicy,
+        given: &Given,
+        events: Vec<Event>,
+        delivery: Option<&DeliveryId>,
+    ) -> Result<(Append, Recorded), RecordError> {
+        let mut state = loaded.state.clone();
+        for event in &events {
+            apply(&mut state, event);
+        }
+        let failed = |why| RecordError::Codec { target: target.clone(), why };
+        let commit = Commit { events, policy: policy.hash(), engine: ENGINE.to_owned() };
+        let bytes = commit.encode().map_err(failed)?;
+        let (before, min_reader) =
+            loaded.head.as_ref().map_or((codec::genesis(), READER), |head| (head.chain, head.min_reader.max(READER)));
+        let head = Head {
+            version: state.seq,
+            snapshot: codec::encode_head(&state).map_err(failed)?,
+            chain: codec::chain(before, &bytes),
+            wake_at: next(&state).wake_at,
+            min_reader,
+        };
+        let forward = commit.events.iter().any(|event| event.what.moves_forward());
+        let opens = commit.events.iter().filter_map(|event| match event.what {
+            What::Opened { release, .. } => Some(release),
+            _ => None,
+        });
+        let append = Append {
+            target: target.clone(),
+            expected: loaded.state.seq,
+            commit: bytes,
+            head,
+            scopes: if forward {
+                given.scopes.iter().map(|(scope, state)| (scope.clone(), state.version)).collect()
+            } else {
+                Vec::new()
+            },
+            opens: opens.collect(),
+            delivery: delivery.cloned(),
+        };
+        Ok((append, Recorded { events: commit.events, state }))
+    }
+
+    /// Whether an append of which the store said nothing was made after all.
+    async fn was_made(&self, target: &TargetId, attempt: &Unsure) -> Result<bool, RecordError> {
+        let stored = self.ports.ledger.commits(target, Seq(attempt.first.0 - 1), 1).await?;
+        Ok(stored.first().is_some_and(|commit| commit.first == attempt.first && commit.bytes == attempt.bytes))
+    }
+
+    /// After an append: remembers its moment and sends the wake that the new state asks for.
+    async fn finish(&self, target: &TargetId, recorded: Recorded, woken_at: Option<Timestamp>) -> Recorded {
+        if let Some(event) = recorded.events.last() {
+            self.last().insert(target.clone(), (event.seq, event.at));
+        }
+        let wake_at = next(&recorded.state).wake_at;
+        let intends = recorded.events.iter().any(|event| matches!(event.what, What::Intended { .. }));
+        if let Some(at) = wake_at
+            && (intends || wake_at != woken_at)
+        {
+            self.wake(Wake { target: target.clone(), version: recorded.state.seq, at }).await;
+        }
+        recorded
+    }
+
+    /// Sends a wake. A lost one is found by the sweep, so a failing queue fails nothing.
+    pub(crate) async fn wake(&self, wake: Wake) {
+        let target = wake.target.clone();
+        if let Err(error) = self.ports.queue.send(wake).await {
+            tracing::warn!(%target, %error, "a wake could not be sent; the sweep will find it");
+        }
+    }
+
+    /// Makes the standing looks of a target happen now: a hint from outside is a reason to ask.
+    pub(crate) async fn look_now(&self, target: &TargetId, state: &Target) {
+        for (seq, outstanding) in &state.outstanding {
+            if outstanding.intention.every.is_some()
+                && let Err(error) = self.ports.ledger.end_lease(target, *seq).await
+            {
+                tracing::debug!(%target, %error, "a lease could not be ended; the look comes at its usual time");
+            }
+        }
+        self.wake(Wake { target: target.clone(), version: state.seq, at: self.ports.clock.now() }).await;
+    }
+
+    fn last(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, (Seq, Timestamp)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,129 @@
+//! Facts from outside on their way into the ledgers of the targets they concern.
+
+use std::collections::BTreeMap;
+
+use portcullis_domain::facts::CommitFacts;
+use portcullis_domain::names::{CommitSha, DeliveryId, ServiceName, TargetId};
+use portcullis_domain::policy::SealedPolicy;
+use portcullis_domain::signal::{Fact, FactKind};
+use portcullis_domain::target::Target;
+
+use super::{RecordError, Recorder};
+use crate::core::route;
+use crate::ports::PortError;
+
+/// What a fact came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ingested {
+    /// The targets it concerns, each with the number of events appended.
+    pub targets: Vec<(TargetId, usize)>,
+    /// Whether it concerns some target and was done already for each of them: a redelivery.
+    pub already_done: bool,
+}
+
+impl Recorder {
+    /// Records a fact for every target it concerns. An error means that it is not done for all of them: deliver it
+    /// again (what was done is not done twice).
+    pub async fn ingest(&self, fact: &Fact) -> Result<Ingested, RecordError> {
+        let mut ingested = Ingested::default();
+        let mut done = 0;
+        let mut failed = None;
+        for policy in self.ports.policies.all() {
+            if !route::concerns(&policy, fact) {
+                continue;
+            }
+            match self.ingest_for(&policy, fact).await {
+                Ok(Some((events, already))) => {
+                    ingested.targets.push((policy.target.clone(), events));
+                    done += usize::from(already);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(target = %policy.target, delivery = %fact.delivery, %error, "a fact could not be recorded");
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        ingested.already_done = done > 0 && done == ingested.targets.len();
+        Ok(ingested)
+    }
+
+    /// Records a fact for one target: the number of events, and whether it was done before. None = it says nothing
+    /// to this target.
+    pub(crate) async fn ingest_for(
+        &self,
+        policy: &SealedPolicy,
+        fact: &Fact,
+    ) -> Result<Option<(usize, bool)>, RecordError> {
+        let target = &policy.target;
+        if self.ports.ledger.delivered(target, &fact.delivery).await? {
+            return Ok(Some((0, true)));
+        }
+        let (context, doubt) = self.context(policy, fact).await?;
+        let Some(signal) = route::signal(policy, fact, &context) else {
+            return doubt.map_or(Ok(None), |error| Err(error.into()));
+        };
+        let delivery: Option<&DeliveryId> = Some(&fact.delivery);
+        let recorded = self.record(target, signal, delivery).await?;
+        if let (true, Some(error)) = (recorded.events.is_empty(), doubt) {
+            // What could not be asked may be the reason why nothing came of it: the sender must come again.
+            return Err(error.into());
+        }
+        if !matches!(fact.kind, FactKind::ImagePushed { .. }) {
+            self.look_now(target, &recorded.state).await;
+        }
+        Ok(Some((recorded.events.len(), false)))
+    }
+
+    /// What a push alone does not say: all tags of its digest, the commit, what the source says of it. With the first
+    /// failure of those that were asked.
+    async fn context(
+        &self,
+        policy: &SealedPolicy,
+        fact: &Fact,
+    ) -> Result<(route::PushContext, Option<PortError>), RecordError> {
+        let mut context = route::PushContext { tags: Default::default(), facts: None, commit: None };
+        let FactKind::ImagePushed { repository, digest, tag } = &fact.kind else { return Ok((context, None)) };
+        let mut doubt = None;
+        context.tags.extend(tag.clone());
+        match self.ports.registry.image(&policy.place, repository, digest).await {
+            Ok(Some(image)) => context.tags.extend(image.tags),
+            Ok(None) => {}
+            Err(error) => doubt = Some(error),
+        }
+        let named = tag.iter().chain(&context.tags).find_map(|tag| policy.commit_of(tag));
+        if let Some(commit) = named {
+            let state = self.load(&policy.target).await?.state;
+            match self.commit_facts(policy, &state, &commit).await {
+                Ok(facts) => context.facts = facts,
+                Err(error) => doubt = doubt.or(Some(error)),
+            }
+            let full = context.facts.as_ref().and_then(|facts| facts.commit.clone());
+            context.commit = full.filter(|full| full.matches(&commit)).or(Some(commit));
+        }
+        Ok((context, doubt))
+    }
+
+    /// What the source says of a commit, compared with what is live.
+    pub(super) async fn commit_facts(
+        &self,
+        policy: &SealedPolicy,
+        state: &Target,
+        commit: &CommitSha,
+    ) -> Result<Option<CommitFacts>, PortError> {
+        let since: BTreeMap<ServiceName, CommitSha> = state
+            .live
+            .iter()
+            .filter_map(|(service, serving)| Some((service.clone(), serving.commit.clone()?)))
+            .collect();
+        let folders: BTreeMap<ServiceName, String> = policy
+            .services
+            .iter()
+            .filter_map(|service| Some((service.name.clone(), service.source.clone()?)))
+            .collect();
+        self.ports.source.commit(policy.source.as_deref(), commit, &since, &folders).await
+    }
+}

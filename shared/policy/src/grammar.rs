@@ -1,0 +1,451 @@
+//! The small texts inside a policy: `5m`, `below 1% for 2m`, `1 of release-managers`, `GET /health`.
+
+use portcullis_domain::policy::{Comparison, Unit};
+use portcullis_domain::time::{Millis, Timestamp};
+
+use crate::nearest::{nearest, shown};
+use crate::notices::Channel;
+
+/// Why a text is not what stands there in the grammar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    /// What is wrong; the key's path goes before it.
+    pub(crate) problem: String,
+    /// For under the text.
+    pub(crate) label: String,
+    /// What to write instead.
+    pub(crate) help: Option<String>,
+}
+
+impl Wrong {
+    pub(crate) fn new(problem: impl Into<String>, label: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { problem: problem.into(), label: label.into(), help: Some(help.into()) }
+    }
+}
+
+/// What an amount counts, and so which units it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// `1%`, to hundredths of a percent; at most 100 %.
+    Percent,
+    /// `800ms`, `2s`, to microseconds.
+    Time,
+    /// `5/s`, to thousandths.
+    Rate,
+    /// A share, a size or a count: what a metric without a known unit may have.
+    Any,
+}
+
+impl From<Unit> for Measure {
+    fn from(unit: Unit) -> Self {
+        match unit {
+            Unit::BasisPoints => Measure::Percent,
+            Unit::Micros => Measure::Time,
+            Unit::MilliPerSecond => Measure::Rate,
+        }
+    }
+}
+
+impl Measure {
+    /// The units, each with how many of the base unit it is.
+    fn units(self) -> &'static [(&'static str, i64)] {
+        match self {
+            Measure::Percent => &[("%", 100)],
+            Measure::Time => &[("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000)],
+            Measure::Rate => &[("/s", 1_000)],
+            Measure::Any => &[
+                ("%", 100),
+                ("ms", 1_000),
+                ("s", 1_000_000),
+                ("/s", 1_000),
+                ("KB", 1_000),
+                ("MB", 1_000_000),
+                ("GB", 1_000_000_000),
+                ("", 1),
+            ],
+        }
+    }
+
+    pub(crate) fn example(self) -> &'static str {
+        match self {
+            Measure::Percent | Measure::Any => "1%",
+            Measure::Time => "800ms",
+            Measure::Rate => "5/s",
+        }
+    }
+
+    /// For the JSON Schema.
+    pub(crate) fn pattern(self) -> String {
+        let units: Vec<&str> = self.units().iter().map(|(unit, _)| *unit).collect();
+        format!(r"[0-9]+(\.[0-9]+)?({})", units.join("|"))
+    }
+}
+
+const LONGEST_DURATION: u64 = 3_650 * 86_400_000;
+
+/// `30s`, `5m`, `24h`, `90d`; also `800ms`. At most 3,650 days.
+pub(crate) fn duration(text: &str) -> Result<Millis, Wrong> {
+    const LABEL: &str = "a duration is one integer and one unit";
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let short = shown(text);
+    if digits == 0 {
+        return Err(Wrong::new(format!("`{short}` is not a duration"), LABEL, "write 30s, 5m, 24h or 90d"));
+    }
+    let size = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        "" => {
+            let help = format!("write {short}s, {short}m, {short}h or {short}d");
+            return Err(Wrong::new(format!("`{short}` has no unit"), LABEL, help));
+        }
+        _ => {
+            let letter = unit.trim_start().bytes().next().map(char::from);
+            let help = match letter {
+                Some(c @ ('s' | 'm' | 'h' | 'd')) if !unit.starts_with('.') => format!("write {number}{c}"),
+                _ => "write 30s, 5m, 24h or 90d; instead of 1.5h write 90m".to_owned(),
+            };
+            return Err(Wrong::new(format!("`{short}` is not a duration"), LABEL, help));
+        }
+    };
+    let total = number.parse::<u64>().ok().and_then(|n| n.checked_mul(size)).filter(|ms| *ms <= LONGEST_DURATION);
+    total
+        .map(Millis)
+        .ok_or_else(|| Wrong::new(format!("`{short}` is too long"), "at most 3650d", "write a shorter one"))
+}
+
+/// `1%`, `800ms`, `5/s` in the base unit of its measure.
+pub(crate) fn amount(text: &str, measure: Measure) -> Result<i64, Wrong> {
+    let short = shown(text);
+    let end = text.bytes().take_while(|c| c.is_ascii_digit() || *c == b'.').count();
+    let (number, unit) = text.split_at(end);
+    let units = measure.units();
+    let names: Vec<&str> = units.iter().map(|(unit, _)| *unit).filter(|unit| !unit.is_empty()).collect();
+    let write = || format!("write a number and one of {}, such as {}", names.join(" "), measure.example());
+    let not = |label: &str| Wrong::new(format!("`{short}` is not an amount"), label, write());
+    if number.is_empty() {
+        return Err(not("a number and its unit"));
+    }
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() || whole.len() > 12 || fraction.contains('.') || number.ends_with('.') {
+        return Err(not("this is not a number"));
+    }
+    let Some((_, size)) = units.iter().find(|(name, _)| *name == unit) else {
+        if unit.is_empty() && measure == Measure::Percent {
+            let help = match as_share(whole, fraction) {
+                Some(percent) => format!("{percent}% or {number}%? Write the one you mean, with its unit"),
+                None => format!("write {number}%"),
+            };
+            return Err(Wrong::new(format!("`{short}` has no unit"), "a rate is written in %", help));
+        }
+        let problem = if unit.is_empty() { "has no unit" } else { "has a unit that does not fit here" };
+        return Err(Wrong::new(format!("`{short}` {problem}"), "a number and its unit", write()));
+    };
+    let digits = u32::try_from(fraction.trim_end_matches('0').len()).unwrap_or(u32::MAX);
+    let fine = 10_i64.checked_pow(digits).filter(|fine| size % fine == 0);
+    let (Some(fine), Ok(whole)) = (fine, whole.parse::<i64>()) else {
+        let label = match measure {
+            Measure::Percent => "finer than 0.01%",
+            Measure::Time => "finer than a microsecond",
+            Measure::Rate => "finer than 0.001/s",
+            Measure::Any => "too fine for its unit",
+        };
+        return Err(Wrong::new(format!("`{short}` is finer than can be measured"), label, "write fewer digits"));
+    };
+    let rest = fraction.trim_end_matches('0').parse::<i64>().unwrap_or(0);
+    let total = whole.checked_mul(*size).and_then(|total| total.checked_add(rest * (size / fine)));
+    match total {
+        Some(total) if measure == Measure::Percent && total > 10_000 => {
+            Err(Wrong::new(format!("`{short}` is more than everything"), "at most 100%", "write a share up to 100%"))
+        }
+        Some(total) => Ok(total),
+        None => Err(Wrong::new(format!("`{short}` is too large"), "too large", "write a smaller number")),
+    }
+}
+
+/// `0.01` read as a share: `1`.
+fn as_share(whole: &str, fraction: &str) -> Option<String> {
+    if whole.parse::<u64>().ok()? > 0 || fraction.len() > 4 || fraction.is_empty() {
+        return None;
+    }
+    let points = format!("{fraction:0<4}").parse::<u32>().ok()?;
+    let text = format!("{}.{:02}", points / 100, points % 100);
+    Some(text.trim_end_matches('0').trim_end_matches('.').to_owned())
+}
+
+/// `below 1% for 2m`: what must be so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Threshold {
+    pub(crate) comparison: Comparison,
+    pub(crate) limit: i64,
+    pub(crate) hold: Option<Millis>,
+}
+
+/// The four comparisons with their words.
+pub(crate) const COMPARISONS: [(&str, Comparison); 4] = [
+    ("below", Comparison::Below),
+    ("above", Comparison::Above),
+    ("at least", Comparison::AtLeast),
+    ("at most", Comparison::AtMost),
+];
+
+pub(crate) fn threshold(text: &str, measure: Measure) -> Result<Threshold, Wrong> {
+    let example = measure.example();
+    let found = COMPARISONS
+        .iter()
+        .find_map(|(word, comparison)| Some((*comparison, text.strip_prefix(word)?.strip_prefix(' ')?.trim_start())));
+    let Some((comparison, rest)) = found else {
+        let bare = text.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let value = if amount(bare, measure).is_ok() { bare } else { example };
+        let help = match text.split_whitespace().next() {
+            Some("under" | "<" | "less") => format!("write: below {value}"),
+            Some("over" | ">" | "more" | "greater") => format!("write: above {value}"),
+            Some("<=" | "max" | "maximum") => format!("write: at most {value}"),
+            Some(">=" | "min" | "minimum") => format!("write: at least {value}"),
+            _ => format!("write: below {value}   or with a time: below {value} for 2m"),
+        };
+        let label = "begins with below, above, at least or at most";
+        return Err(Wrong::new(format!("`{}` compares nothing", shown(text)), label, help));
+    };
+    let (value, hold) = match rest.split_once(" for ") {
+        Some((value, hold)) => (value.trim_end(), Some(hold_for(hold.trim_start())?)),
+        None => (rest.trim_end(), None),
+    };
+    Ok(Threshold { comparison, limit: amount(value, measure)?, hold })
+}
+
+/// The `for` of a threshold: a duration that is not zero.
+pub(crate) fn hold_for(text: &str) -> Result<Millis, Wrong> {
+    some_duration(text)
+}
+
+/// A duration that is not zero.
+pub(crate) fn some_duration(text: &str) -> Result<Millis, Wrong> {
+    match duration(text)? {
+        Millis(0) => Err(Wrong::new(format!("`{}` is no time at all", shown(text)), "more than 0", "write 30s or 5m")),
+        length => Ok(length),
+    }
+}
+
+/// `failing for 5m`.
+pub(crate) fn failing(text: &str) -> Result<Millis, Wrong> {
+    match text.strip_prefix("failing for ") {
+        Some(rest) => hold_for(rest.trim_start()),
+        None => Err(Wrong::new(
+            format!("`{}` is not a health rule", shown(text)),
+            "says when health counts as lost",
+            "write: failing for 5m",
+        )),
+    }
+}
+
+/// `1 of release-managers`: the count and the group's name.
+pub(crate) fn quorum(text: &str) -> Result<(u8, &str), Wrong> {
+    let not = |label: &str, help: String| Err(Wrong::new(format!("`{}` is not a quorum", shown(text)), label, help));
+    let Some((count, group)) = text.split_once(" of ").map(|(count, group)| (count.trim_end(), group.trim())) else {
+        let help = if text.bytes().all(|c| c.is_ascii_digit()) && !text.is_empty() {
+            format!("say of whom: {} of release-managers", shown(text))
+        } else {
+            "write a number and a group: 1 of release-managers".to_owned()
+        };
+        return not("so many people of a group", help);
+    };
+    name_like(group).map_err(|why| {
+        let label = format!("the group {why}");
+        Wrong::new(format!("`{}` is not a quorum", shown(text)), label, "write: 1 of release-managers")
+    })?;
+    match count.parse::<u8>() {
+        Ok(0) => not("nobody would be asked", format!("write 1 of {group}, or remove the line")),
+        Ok(count) if count <= 50 && text.as_bytes()[0].is_ascii_digit() => Ok((count, group)),
+        _ => not("the number is from 1 to 50", format!("write: 1 of {}", shown(group))),
+    }
+}
+
+fn name_like(text: &str) -> Result<(), String> {
+    portcullis_domain::names::GroupName::new(text).map(|_| ()).map_err(|error| error.why.to_owned())
+}
+
+/// What a severity's entry says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ScanWord<'t> {
+    Allow,
+    Block { above: u32 },
+    Review { above: u32, by: &'t str },
+}
+
+/// `block`, `block above 5`, `review by security`, `review above 5 by security`, `allow`.
+pub(crate) fn scan_action(text: &str) -> Result<ScanWord<'_>, Wrong> {
+    let words: Vec<&str> = text.split_whitespace().take(8).collect();
+    let above = |n: &str| -> Result<u32, Wrong> {
+        let label = "after `above` stands a whole number";
+        let wrong =
+            |_| Wrong::new(format!("`{}` is not a rule for findings", shown(text)), label, "write: block above 5");
+        n.parse().map_err(wrong)
+    };
+    let group = |name: &'_ str| {
+        name_like(name).map_err(|why| {
+            let label = format!("the group {why}");
+            Wrong::new(format!("`{}` is not a rule for findings", shown(text)), label, "write: review by security")
+        })
+    };
+    match words[..] {
+        ["allow"] => Ok(ScanWord::Allow),
+        ["block"] => Ok(ScanWord::Block { above: 0 }),
+        ["block", "above", n] => Ok(ScanWord::Block { above: above(n)? }),
+        ["review", "by", by] => group(by).map(|()| ScanWord::Review { above: 0, by }),
+        ["review", "above", n, "by", by] => {
+            group(by)?;
+            Ok(ScanWord::Review { above: above(n)?, by })
+        }
+        ["review", ..] => Err(Wrong::new(
+            format!("`{}` does not say who reviews", shown(text)),
+            "a review names its group",
+            "write: review by security",
+        )),
+        _ => Err(Wrong::new(
+            format!("`{}` is not a rule for findings", shown(text)),
+            "one of block, review, allow",
+            "write: block, block above 5, review by GROUP, review above 5 by GROUP, or allow",
+        )),
+    }
+}
+
+/// `2027-01-31`: the first moment of that day, UTC. Years 2000 to 2199.
+pub(crate) fn date(text: &str) -> Result<Timestamp, Wrong> {
+    let wrong =
+        || Wrong::new(format!("`{}` is not a date", shown(text)), "a day, as year-month-day", "write: 2027-01-31");
+    let bytes = text.as_bytes();
+    if bytes.len() != 10 || bytes[4] != b'-' || bytes[7] != b'-' {
+        return Err(wrong());
+    }
+    let number = |part: &str| {
+        part.bytes().all(|c| c.is_ascii_digit()).then(|| part.parse::<u64>().ok()).flatten().ok_or_else(wrong)
+    };
+    let part = |range: std::ops::Range<usize>| text.get(range).ok_or_else(wrong).and_then(number);
+    let (year, month, day) = (part(0..4)?, part(5..7)?, part(8..10)?);
+    let leap = |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    let length = |month: u64| match month {
+        2 if leap(year) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    if !(2000..2200).contains(&year) || !(1..=12).contains(&month) || day == 0 || day > length(month) {
+        return Err(wrong());
+    }
+    let years: u64 = (1970..year).map(|year| if leap(year) { 366 } else { 365 }).sum();
+    let days = years + (1..month).map(length).sum::<u64>() + day - 1;
+    Ok(Timestamp(days * 86_400_000))
+}
+
+/// The day of a moment, as [`date`] reads it.
+pub(crate) fn day_of(moment: Timestamp) -> String {
+    let mut left = moment.0 / 86_400_000;
+    let leap = |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    let mut year = 1970;
+    while left >= if leap(year) { 366 } else { 365 } {
+        left -= if leap(year) { 366 } else { 365 };
+        year += 1;
+    }
+    let months = [31, if leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while month < 11 && left >= months[month] {
+        left -= months[month];
+        month += 1;
+    }
+    format!("{year:04}-{:02}-{:02}", month + 1, left + 1)
+}
+
+/// `GET /health`: the path.
+pub(crate) fn http_request(text: &str) -> Result<&str, Wrong> {
+    let help = "write: GET /health";
+    let Some(path) = text.strip_prefix("GET ").map(str::trim_start) else {
+        let label = if text.starts_with('/') { "the method is missing" } else { "only GET, which changes nothing" };
+        return Err(Wrong::new(format!("`{}` is not a request", shown(text)), label, help));
+    };
+    let fine = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '#' | '<' | '>');
+    if !path.starts_with('/') || path.starts_with("//") || path.len() > 256 || !path.chars().all(fine) {
+        let label = "the path begins with / and has at most 256 plain characters";
+        return Err(Wrong::new(format!("`{}` is not a request", shown(text)), label, help));
+    }
+    Ok(path)
+}
+
+/// `slack deployments`, `terminal`, `email ops@example.com`.
+pub(crate) fn channel(text: &str) -> Result<Channel, Wrong> {
+    const KINDS: [&str; 7] = ["terminal", "file", "slack", "github", "email", "pagerduty", "compliance"];
+    let words: Vec<&str> = text.split_whitespace().take(3).collect();
+    let wrong = |label: &str, help: &str| Err(Wrong::new(format!("`{}` is not a channel", shown(text)), label, help));
+    if text.contains('#') {
+        return wrong("channels are written without their \"#\"", "write: slack deployments");
+    }
+    let named = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) && name.len() <= 80;
+    match words[..] {
+        ["terminal"] => Ok(Channel::Terminal),
+        ["file"] => Ok(Channel::File),
+        ["github", what @ ("status" | "comment" | "issue")] => Ok(Channel::Github(what.to_owned())),
+        ["github", ..] => wrong("github what?", "write: github status, github comment or github issue"),
+        ["slack", name] if named(name) => Ok(Channel::Slack(name.to_owned())),
+        ["pagerduty", name] if named(name) => Ok(Channel::PagerDuty(name.to_owned())),
+        ["email", address] if email(address).is_ok() => Ok(Channel::Email(address.to_owned())),
+        ["compliance", "report"] => Ok(Channel::ComplianceReport),
+        ["slack"] => wrong("which one? A name after a \"#\" is a comment to YAML", "write: slack deployments"),
+        ["pagerduty" | "slack", ..] => wrong("one name, without spaces", "write: slack deployments"),
+        ["email", ..] => wrong("email to whom?", "write: email ops@example.com"),
+        ["compliance", ..] => wrong("compliance what?", "write: compliance report"),
+        [kind, ..] if nearest(kind, KINDS).is_some() => {
+            let near = nearest(kind, KINDS).unwrap_or_default();
+            wrong("not a kind of channel", &format!("did you mean `{near}`?"))
+        }
+        _ => wrong(
+            "not a kind of channel",
+            "channels: terminal, file, slack NAME, github status|comment|issue, email ADDRESS, pagerduty NAME, compliance report",
+        ),
+    }
+}
+
+/// `name@domain`, roughly.
+pub(crate) fn email(text: &str) -> Result<(), Wrong> {
+    let fine =
+        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_graphic() && !"@<>\"',;:\\".contains(c));
+    match text.split_once('@') {
+        Some((name, host)) if fine(name) && fine(host) && text.len() <= 190 => Ok(()),
+        _ => Err(Wrong::new(
+            format!("`{}` is not an e-mail address", shown(text)),
+            "NAME@DOMAIN",
+            "write: ops@example.com",
+        )),
+    }
+}
+
+/// `T01AB/U03CD`: a Slack team and user.
+pub(crate) fn slack_user(text: &str) -> Result<(), Wrong> {
+    let id = |part: &str, first: &[char]| {
+        part.starts_with(first) && part.len() > 1 && part.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+    };
+    match text.split_once('/') {
+        Some((team, user)) if id(team, &['T', 'E']) && id(user, &['U', 'W']) && text.len() <= 60 => Ok(()),
+        _ => Err(Wrong::new(
+            format!("`{}` is not a Slack user", shown(text)),
+            "TEAM/USER, by their ids: a name or an e-mail can be taken over",
+            "write: T01AB/U03CD (in Slack: profile, Copy member ID)",
+        )),
+    }
+}
+
+/// `at most 10% worse`, compared with what is live.
+pub(crate) fn worse(text: &str) -> Result<(), Wrong> {
+    let amount_of = text.strip_prefix("at most ").and_then(|rest| rest.strip_suffix(" worse"));
+    match amount_of.map(|value| amount(value.trim(), Measure::Percent)) {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(wrong)) => Err(wrong),
+        None => Err(Wrong::new(
+            format!("`{}` is not a comparison with what is live", shown(text)),
+            "so much worse than live is accepted",
+            "write: at most 10% worse",
+        )),
+    }
+}

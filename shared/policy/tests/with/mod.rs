@@ -1,0 +1,56 @@
+//! What the tests of this crate share: small policies, and a report as short lines.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use portcullis_policy::Report;
+
+/// The files as the crate takes them.
+pub(crate) fn files(list: &[(&str, &str)]) -> Vec<(String, String)> {
+    list.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
+
+/// One line for each finding: severity, position, message.
+pub(crate) fn lines(report: &Report) -> String {
+    let mut lines = String::new();
+    for found in &report.diagnostics {
+        let (file, line, column) = report.position(found).unwrap_or(("", 0, 0));
+        lines.push_str(&format!("{:?} {file}:{line}:{column} {}\n", found.severity, found.message));
+    }
+    lines
+}
+
+/// A policy that loads without a finding; each test replaces the lines it is about.
+pub(crate) const GOOD: &str = "\
+portcullis: 1
+application: shop
+registry: ghcr.io/example
+services:
+  api: {}
+  jobs: { after: api, kind: worker }
+environments:
+  production:
+    mode: deploy
+    cluster: local
+    namespace: shop
+    branch: main
+    strategy: blue-green
+    gates:
+      scan: { critical: block }
+      approvals: [1 of owners]
+    verify: [smoke]
+    watch: { for: 5m, healthy: { error_rate: below 1% } }
+    roll_back: { window: 24h }
+tests:
+  smoke: { http: [GET /health] }
+people:
+  kofi: { github: kofi-m }
+groups:
+  owners: [kofi, lena]
+notify:
+  everything: [terminal]
+";
+
+/// [`GOOD`] with one text replaced, which must be there.
+pub(crate) fn good_with(old: &str, new: &str) -> String {
+    assert!(GOOD.contains(old), "{old}");
+    GOOD.replacen(old, new, 1)
+}

@@ -1,0 +1,58 @@
+//! The project's own commands, run as `cargo xtask COMMAND`.
+//!
+//! One file per command ([`mod@test`], [`ci`], [`mod@bench`]); [`step`] runs a child and prints it first, [`tools`]
+//! knows the pinned cargo plugins. It must not know the product: it only starts cargo and reports, so that whatever it
+//! does can also be typed by hand from what it prints. Start reading at [`Command`].
+
+mod bench;
+mod ci;
+mod step;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The project's own commands", max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What `cargo xtask` can do.
+#[derive(Subcommand)]
+enum Command {
+    /// Set up whatever the tests need, then run them (all, or one part)
+    Test(test::Args),
+    /// Run what `.ci/run` runs, cheap steps first, and stop at the first that fails
+    Ci(ci::Args),
+    /// Measure speed; the table is printed, everything after the subject goes to the benchmark
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Test(args) => test::run(&args),
+        Command::Ci(args) => ci::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

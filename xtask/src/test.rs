@@ -1,0 +1,126 @@
+//! `cargo xtask test [PART] [-- ARGS]`: sets up whatever the tests need, then runs them.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::builder::PossibleValuesParser;
+
+use crate::step::{build_dir, cargo, in_words, run as run_step};
+
+/// Where tests that start the real binary find it: an absolute path.
+const BINARY_VARIABLE: &str = "PORTCULLIS_BIN";
+
+/// A share of the tests that can be run alone.
+struct Part {
+    name: &'static str,
+    /// One line for `--help` and for a wrong name.
+    about: &'static str,
+    /// What `cargo test` is given.
+    args: &'static [&'static str],
+    /// Whether a test of this part starts the `portcullis` binary.
+    starts_the_binary: bool,
+}
+
+/// Every part; a new one is one more line. `unit`, `integration` and `doc` together are `all`.
+const PARTS: &[Part] = &[
+    Part { name: "all", about: "everything below (the default)", args: &["--workspace"], starts_the_binary: true },
+    Part {
+        name: "unit",
+        about: "what stands beside the code",
+        args: &["--workspace", "--lib", "--bins"],
+        starts_the_binary: false,
+    },
+    Part {
+        name: "integration",
+        about: "what crosses modules and crates, on fakes and on real processes",
+        args: &["--workspace", "--test", "*"],
+        starts_the_binary: true,
+    },
+    Part {
+        name: "doc",
+        about: "the examples in the documentation",
+        args: &["--workspace", "--doc"],
+        starts_the_binary: false,
+    },
+    Part {
+        name: "crash",
+        about: "kill -9 of `serve` during releases under load (a share of `integration`)",
+        args: &["--workspace", "--test", "crash"],
+        starts_the_binary: true,
+    },
+];
+
+/// What `cargo xtask test` is told.
+#[derive(clap::Args)]
+#[command(after_help = parts_in_words())]
+pub(crate) struct Args {
+    /// Which part to run
+    #[arg(default_value = "all", hide_possible_values = true, value_parser = names())]
+    part: String,
+    /// Handed to the test programs, after `--`: a name to filter by, `--nocapture`, `--ignored`
+    #[arg(last = true)]
+    args: Vec<String>,
+}
+
+impl Args {
+    /// Every test, as `.ci/run` asks for.
+    pub(crate) fn all() -> Self {
+        Self { part: "all".to_owned(), args: Vec::new() }
+    }
+}
+
+/// Runs one part, after building the binary if the part starts it.
+///
+/// # Errors
+/// When the part is unknown, the binary does not build, or a test fails. Every test program is run even if an earlier
+/// one failed (`--no-fail-fast`), so that one run shows all that is wrong.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let begun = Instant::now();
+    let Some(part) = PARTS.iter().find(|part| part.name == args.part) else {
+        bail!("there is no part {:?} of the tests\n{}", args.part, parts_in_words());
+    };
+    let mut tests = cargo(["test", "--no-fail-fast"]);
+    tests.args(part.args);
+    if !args.args.is_empty() {
+        tests.arg("--").args(&args.args);
+    }
+    if part.starts_the_binary {
+        run_step(&mut cargo(["build", "--package", "portcullis-cli", "--bin", "portcullis"]))?;
+        let binary = build_dir()?.join(format!("portcullis{}", std::env::consts::EXE_SUFFIX));
+        if !binary.is_file() {
+            bail!(
+                "cargo built `portcullis`, but not to {}: run xtask with the same profile and target as the tests",
+                binary.display()
+            );
+        }
+        tests.env(BINARY_VARIABLE, binary);
+    }
+    run_step(&mut tests)?;
+    eprintln!("\ntests ({}): passed in {}", part.name, in_words(begun.elapsed()));
+    Ok(())
+}
+
+fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(PARTS.iter().map(|part| part.name))
+}
+
+fn parts_in_words() -> String {
+    let lines = PARTS.iter().map(|part| format!("  {:<12} {}\n", part.name, part.about));
+    format!("Parts:\n{}", lines.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_part_is_refused_with_the_list_of_parts() {
+        let error = run(&Args { part: "nightly".to_owned(), args: Vec::new() }).unwrap_err().to_string();
+        assert!(error.contains("\"nightly\"") && PARTS.iter().all(|part| error.contains(part.name)), "{error}");
+    }
+
+    #[test]
+    fn ci_asks_for_a_part_that_exists() {
+        assert!(PARTS.iter().any(|part| part.name == Args::all().part));
+    }
+}
