@@ -245,7 +245,7 @@ pub struct Look {
 /// Which window to measure.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Measure {
-    /// The colour per service that has traffic; the metrics are of that colour's answers.
+    /// The colour per service that changed; the metrics are of that colour's answers, a worker has only readiness.
     pub services: BTreeMap<ServiceName, Colour>,
     /// What to measure; `Requests` always comes too.
     pub metrics: BTreeSet<Metric>,

@@ -104,7 +104,7 @@ fn apply_release(target: &mut Target, id: ReleaseId, seq: Seq, at: Timestamp, wh
         }
         What::Done { intention, outcome, .. } => finish(target, id, at, *intention, outcome),
         What::Entered { .. } | What::Cleared { .. } => {
-            target.drop_intentions(id, |action| matches!(action, Action::Look(_)))
+            target.drop_intentions(id, |action| matches!(action, Action::Look(_)));
         }
         What::RollbackBegan { .. } => {
             target.drop_intentions(id, |_| true);

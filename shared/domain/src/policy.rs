@@ -558,9 +558,11 @@ impl Policy {
         self.tags.iter().find_map(|pattern| pattern.commit(tag))
     }
 
-    /// The human behind an identity: a person whose account it is, or whose id it names.
+    /// The person whose account this is. Senders do not agree on upper and lower case, and none of them tells two
+    /// people apart by it.
     pub fn resolve(&self, identity: &Identity) -> Option<&Subject> {
-        self.people.iter().find(|(_, accounts)| accounts.contains(identity)).map(|(subject, _)| subject)
+        let same = |account: &Identity| account.as_str().eq_ignore_ascii_case(identity.as_str());
+        self.people.iter().find(|(_, accounts)| accounts.iter().any(same)).map(|(subject, _)| subject)
     }
 
     /// The number of waves.

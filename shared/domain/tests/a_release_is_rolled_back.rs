@@ -413,3 +413,13 @@ fn old_pods_that_a_person_sent_traffic_back_to_are_not_taken_away() {
     assert_eq!(world.happened(|what| matches!(what, What::LiveChangedOutside { .. })), 1);
     assert_eq!(world.target.live[&service("web")].digest, image(1, "web"));
 }
+
+#[test]
+fn a_worker_that_crashes_during_the_watch_rolls_back() {
+    let (mut world, id) = watching(policy());
+    let crashed = portcullis_domain::action::Window { ready: Some(0), ..Default::default() };
+    world.windows.insert(service("jobs"), Some(crashed));
+    world.pass(Millis::minutes(6));
+    assert!(world.rolled_back(id), "{:#?}", world.story(id));
+    all_back(&world);
+}

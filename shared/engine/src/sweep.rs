@@ -18,6 +18,8 @@ use crate::recorder::{RecordError, Recorder};
 
 /// The name of its cursor: the moment up to which a target's pushes were compared.
 const READER: &str = "sweep-pushes";
+/// The name of the cursor that keeps when a target was compared first.
+const BEGAN: &str = "sweep-began";
 /// Pushes this much older than the cursor are compared again: a registry may list one late.
 const OVERLAP: Millis = Millis::minutes(15);
 /// Pushes remembered as saying nothing to a target.
@@ -100,14 +102,16 @@ impl Sweep {
         let target = &policy.target;
         let cursor = self.ports.ledger.cursor(READER, target).await?;
         if cursor == Seq(0) {
+            self.ports.ledger.set_cursor(BEGAN, target, Seq(now.0)).await?;
             self.ports.ledger.set_cursor(READER, target, Seq(now.0)).await?;
             return Ok(0);
         }
-        let since = Timestamp(cursor.0) - OVERLAP;
+        let began = Timestamp(self.ports.ledger.cursor(BEGAN, target).await?.0);
+        let since = (Timestamp(cursor.0) - OVERLAP).max(began);
         let mut lost = 0;
         for service in &policy.services {
             let listed = self.ports.registry.list(&policy.place, &service.repository).await?;
-            let mut fresh: Vec<_> = listed.into_iter().filter(|(_, _, pushed)| *pushed > since).collect();
+            let mut fresh: Vec<_> = listed.into_iter().filter(|(_, _, pushed)| *pushed >= since).collect();
             fresh.sort_by_key(|(_, _, pushed)| *pushed);
             for (tag, digest, pushed_at) in fresh {
                 lost += usize::from(self.tell(policy, service, tag, digest, pushed_at).await?);

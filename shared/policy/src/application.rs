@@ -8,6 +8,7 @@ use portcullis_domain::policy::{Service, Test, TestKind};
 use portcullis_domain::tags::TagPattern;
 use portcullis_domain::time::Millis;
 
+use crate::amounts;
 use crate::diagnostic::{Diagnostic, Sink};
 use crate::grammar;
 use crate::nearest::{nearest, shown, suggestion};
@@ -144,7 +145,7 @@ fn tests<'a>(file: usize, root: &'a Node<'a>, sink: &mut Sink) -> BTreeMap<&'a s
             }
         };
         let default = if job.is_some() { Millis::minutes(10) } else { Millis::minutes(1) };
-        let within = entry.value.get("within").and_then(|within| grammar::some_duration(within.value.text()?).ok());
+        let within = entry.value.get("within").and_then(|within| amounts::some_duration(within.value.text()?).ok());
         let test = Test { name: entry.key.to_string(), kind, within: within.unwrap_or(default) };
         tests.insert(&*entry.key, test);
     }

@@ -9,6 +9,7 @@ use portcullis_domain::policy::{
 };
 use portcullis_domain::time::Millis;
 
+use crate::amounts;
 use crate::application::App;
 use crate::defaults;
 use crate::diagnostic::{Diagnostic, Sink};
@@ -16,6 +17,9 @@ use crate::grammar::{self, ScanWord};
 use crate::nearest::{shown, suggestion};
 use crate::node::{Entry, Kind, Node};
 use crate::watch;
+
+/// The most entries under `approvals`.
+const MOST_QUORUMS: usize = 10;
 
 /// An environment with the defaults behind it.
 #[derive(Clone, Copy)]
@@ -47,7 +51,7 @@ impl<'a> Env<'a> {
     }
 
     pub(crate) fn duration(&self, path: &[&str]) -> Option<Millis> {
-        grammar::duration(self.text(path)?).ok()
+        amounts::duration(self.text(path)?).ok()
     }
 
     /// The mode; none if it is missing or wrong.
@@ -74,7 +78,8 @@ impl<'a> Env<'a> {
     /// The groups that its gates speak of, each with where.
     pub(crate) fn groups(&self) -> Vec<(&'a str, &'a Node<'a>)> {
         let approvals = self.find(&["gates", "approvals"]).map_or(&[][..], |entry| entry.value.items());
-        let quorums = approvals.iter().filter_map(|node| Some((grammar::quorum(node.text()?).ok()?.1, node)));
+        let quorums =
+            approvals.iter().take(MOST_QUORUMS).filter_map(|node| Some((grammar::quorum(node.text()?).ok()?.1, node)));
         let reviews = Severity::ALL.iter().filter_map(|severity| {
             let node = &self.find(&["gates", "scan", &severity.to_string()])?.value;
             match grammar::scan_action(node.text()?).ok()? {
@@ -166,7 +171,12 @@ impl<'a> Env<'a> {
         let file = self.app.file;
         let mut approvals: Vec<Quorum> = Vec::new();
         if let Some(entry) = self.find(&["gates", "approvals"]) {
-            for node in entry.value.items() {
+            if entry.value.items().len() > MOST_QUORUMS {
+                let found = Diagnostic::error(format!("at most {MOST_QUORUMS} quorums can be asked for"));
+                let found = found.label(file, entry.value.span.clone(), "too many");
+                sink.push(found.help("join groups that are asked for the same reason"));
+            }
+            for node in entry.value.items().iter().take(MOST_QUORUMS) {
                 let Some((count, group)) = node.text().and_then(|text| grammar::quorum(text).ok()) else { continue };
                 let Ok(group) = GroupName::new(group) else { continue };
                 if approvals.iter().any(|quorum| quorum.group == group) {

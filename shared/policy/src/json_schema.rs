@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::scalar::Scalar;
 use crate::schema::{Key, ROOT, Shape};
 
 /// JSON Schema (2020-12) of one policy document, with descriptions. It knows every key that the loader knows and no
@@ -21,17 +22,17 @@ pub fn json_schema() -> Value {
 
 fn of(shape: Shape) -> Value {
     match shape {
-        Shape::Scalar(scalar) => scalar.json(),
+        Shape::Scalar(scalar) => value(scalar),
         Shape::Threshold(measure) => {
             let amount = measure.pattern();
-            let value = json!({"type": "string", "pattern": format!("^{amount}$")});
+            let limit = json!({"type": "string", "pattern": format!("^{amount}$")});
             let short = format!("^(below|above|at least|at most) +{amount}( +for +[0-9]+(ms|s|m|h|d))?$");
             json!({"oneOf": [
                 {"type": "string", "pattern": short},
                 {
                     "type": "object",
                     "properties": {
-                        "below": value, "above": value, "at least": value, "at most": value,
+                        "below": limit, "above": limit, "at least": limit, "at most": limit,
                         "for": {"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$"},
                     },
                     "additionalProperties": false,
@@ -52,13 +53,13 @@ fn of(shape: Shape) -> Value {
         // Metrics that the policy defines itself may stand beside the known ones.
         Shape::Rules(keys) => {
             let mut rules = section(keys);
-            rules["additionalProperties"] = of(Shape::Threshold(crate::grammar::Measure::Any));
+            rules["additionalProperties"] = of(Shape::Threshold(crate::amounts::Measure::Any));
             rules
         }
-        Shape::Open { keys, names, of: value, .. } => {
+        Shape::Open { keys, names, of: inner, .. } => {
             let mut open = section(keys);
-            open["additionalProperties"] = of(*value);
-            if let (true, Some(pattern)) = (keys.is_empty(), names.json().get("pattern")) {
+            open["additionalProperties"] = of(*inner);
+            if let (true, Some(pattern)) = (keys.is_empty(), value(names).get("pattern")) {
                 open["propertyNames"] = json!({"pattern": pattern});
             }
             open
@@ -84,6 +85,50 @@ fn section(keys: &'static [Key]) -> Value {
         schema["required"] = json!(required);
     }
     schema
+}
+
+/// The JSON Schema of a single value, without its description.
+fn value(scalar: Scalar) -> Value {
+    const LABEL: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+    let pattern = |pattern: &str| json!({"type": "string", "pattern": pattern});
+    match scalar {
+        Scalar::Version => json!({"const": 1}),
+        Scalar::Line(most) => json!({"type": "string", "minLength": 1, "maxLength": most}),
+        Scalar::Cluster => value(Scalar::Line(200)),
+        Scalar::AlarmPattern => value(Scalar::Line(255)),
+        Scalar::App | Scalar::Environment | Scalar::Service | Scalar::Group | Scalar::Test | Scalar::Object => {
+            pattern(LABEL)
+        }
+        Scalar::Person => pattern("^[A-Za-z0-9._-]{1,64}$"),
+        Scalar::MetricName => pattern("^[a-z][a-z0-9_]{0,62}$"),
+        Scalar::Source => pattern("^[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._-]+)+$"),
+        Scalar::Registry | Scalar::Image => pattern("^[a-z0-9._/:-]{1,255}$"),
+        Scalar::Folder => pattern("^[^/\\s][^\\s]*$"),
+        Scalar::TagPattern => pattern("^([A-Za-z0-9._-]|\\{(sha|sha7|version|date|time|number)\\})+$"),
+        Scalar::Tag => pattern("^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"),
+        Scalar::Account => pattern("^[0-9]{12}$"),
+        Scalar::Region => pattern("^[a-z]{2,}(-[a-z]+)+-[0-9]+$"),
+        Scalar::Branch => pattern("^[^\\s~^:?*\\[\\\\]+$"),
+        Scalar::Duration | Scalar::DurationOrZero => pattern("^[0-9]+(ms|s|m|h|d)$"),
+        Scalar::Amount(measure) => pattern(&format!("^{}$", measure.pattern())),
+        Scalar::Quorum => pattern("^[1-9][0-9]? of [a-z0-9][a-z0-9-]*$"),
+        Scalar::ScanAction => pattern("^(allow|block( above [0-9]+)?|review( above [0-9]+)? by [a-z0-9][a-z0-9-]*)$"),
+        Scalar::Date => pattern("^2[01][0-9]{2}-[0-9]{2}-[0-9]{2}$"),
+        Scalar::HttpRequest => pattern("^GET +/.*$"),
+        Scalar::CronJob => pattern("^cronjob/[a-z0-9]([a-z0-9-]*[a-z0-9])?$"),
+        Scalar::Count => json!({"type": "integer", "minimum": 1, "maximum": 50}),
+        Scalar::Choice(choices) => {
+            json!({"enum": choices.iter().map(|choice| choice.word).collect::<Vec<_>>()})
+        }
+        Scalar::Channel => pattern(
+            "^(terminal|file|slack [A-Za-z0-9._-]+|github (status|comment|issue)|email .+@.+|pagerduty [A-Za-z0-9._-]+|compliance report)$",
+        ),
+        Scalar::Failing => pattern("^failing for [0-9]+(ms|s|m|h|d)$"),
+        Scalar::Worse => pattern("^at most [0-9]+(\\.[0-9]+)?% worse$"),
+        Scalar::SlackUser => pattern("^[TE][A-Z0-9]+/[UW][A-Z0-9]+$"),
+        Scalar::Email => pattern("^[^@\\s]+@[^@\\s]+$"),
+        Scalar::GithubLogin => pattern("^[A-Za-z0-9][A-Za-z0-9-]{0,38}(\\[bot\\])?$"),
+    }
 }
 
 #[cfg(test)]

@@ -6,15 +6,17 @@
 //! It must not know: files and directories (it is given texts), clocks, the engine, any outside party.
 //!
 //! Start reading at [`load`]; what a policy may say is the table in `schema.rs`, the small texts inside it are in
-//! `grammar.rs`, what holds where it says nothing is in `defaults.rs`.
+//! `grammar.rs` and `amounts.rs`, what holds where it says nothing is in `defaults.rs`.
 //!
 //! Limits: a file has at most 1 MiB, 200,000 values and 64 levels; an application at most 50 services; an effective
 //! policy at most 16 KiB as JSON; a report lists at most 500 findings and counts the rest.
 
+mod amounts;
 mod application;
 mod defaults;
 mod diagnostic;
 mod environment;
+mod environment_keys;
 mod explain;
 mod grammar;
 mod json_schema;

@@ -299,7 +299,7 @@ impl<'a> Reader<'a, '_> {
             found = found
                 .label(self.file, comment, "from here on YAML reads a comment, the closing bracket too")
                 .help("write channels without \"#\", or put the text in quotes");
-        } else if indent.clone().any(|c| c == '\t') {
+        } else if info.contains("tab") || indent.clone().any(|c| c == '\t') {
             found = found.help("YAML indents with spaces, never with tabs");
         } else {
             found = found.help("look at the line above it too: a missing colon, quote or bracket is noticed late");

@@ -5,22 +5,23 @@ use std::fmt::Write as _;
 use crate::diagnostic::{Diagnostic, Label, Report, Severity};
 use crate::nearest::visible;
 
-/// How findings are drawn.
+/// Columns at most, for the lines of a file that are shown.
+const WIDTH: usize = 100;
+
+/// How findings are drawn: lines of a file are cut at 100 columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
     /// ANSI colours. Meaning never depends on them.
     pub colour: bool,
     /// Draw with ASCII only.
     pub ascii: bool,
-    /// Columns at most, for the lines of the file that are shown; at least 40.
-    pub width: usize,
 }
 
 impl Style {
-    /// Unicode lines, no colour, 100 columns.
-    pub const PLAIN: Style = Style { colour: false, ascii: false, width: 100 };
-    /// ASCII, no colour, 100 columns.
-    pub const ASCII: Style = Style { colour: false, ascii: true, width: 100 };
+    /// Unicode lines, no colour.
+    pub const PLAIN: Style = Style { colour: false, ascii: false };
+    /// ASCII, no colour.
+    pub const ASCII: Style = Style { colour: false, ascii: true };
 }
 
 struct Glyphs {
@@ -47,7 +48,7 @@ impl Report {
     pub fn render(&self, style: &Style) -> String {
         let mut out = String::new();
         for found in &self.diagnostics {
-            self.render_one(&mut out, found, style);
+            self.render_one(&mut out, found, *style);
             out.push('\n');
         }
         if self.more > 0 {
@@ -81,7 +82,7 @@ impl Report {
         format!("{of}: {what}.")
     }
 
-    fn render_one(&self, out: &mut String, found: &Diagnostic, style: &Style) {
+    fn render_one(&self, out: &mut String, found: &Diagnostic, style: Style) {
         let glyphs = if style.ascii { &ASCII } else { &UNICODE };
         let (word, colour) = match found.severity {
             Severity::Error | Severity::Unsupported => ("error", "31"),
@@ -108,7 +109,7 @@ impl Report {
                 let _ = writeln!(out, "{:gutter$} {corner}[{name}:{at_line}:{column}]", "");
                 file = Some(*label_file);
             }
-            let room = style.width.max(40).saturating_sub(gutter + 3);
+            let room = WIDTH.saturating_sub(gutter + 3);
             let all: Vec<char> = source.line(*line).chars().map(visible).collect();
             let first = labels.first().map_or(0, |label| source.line_column(label.span.start).1 - 1);
             // A long line is shown from a little before the first label on.

@@ -4,9 +4,9 @@ use portcullis_domain::names::{
     AppName, EnvName, GroupName, InvalidName, ObjectName, Repository, ServiceName, Subject, Tag, is_bidi_control,
 };
 use portcullis_domain::tags::TagPattern;
-use serde_json::{Value, json};
 
-use crate::grammar::{self, Measure, Wrong};
+use crate::amounts::{self, Measure};
+use crate::grammar::{self, Wrong};
 use crate::nearest::{nearest, shown};
 
 /// One of the words that may stand somewhere.
@@ -104,9 +104,9 @@ impl Scalar {
             Scalar::Cluster => line(text, 200),
             Scalar::Object => from_name(text, ObjectName::new(text), "volteryde-prod"),
             Scalar::Branch => branch(text),
-            Scalar::Duration => grammar::some_duration(text).map(|_| ()),
-            Scalar::DurationOrZero => grammar::duration(text).map(|_| ()),
-            Scalar::Amount(measure) => grammar::amount(text, measure).map(|_| ()),
+            Scalar::Duration => amounts::some_duration(text).map(|_| ()),
+            Scalar::DurationOrZero => amounts::duration(text).map(|_| ()),
+            Scalar::Amount(measure) => amounts::amount(text, measure).map(|_| ()),
             Scalar::Quorum => grammar::quorum(text).map(|_| ()),
             Scalar::ScanAction => grammar::scan_action(text).map(|_| ()),
             Scalar::Date => grammar::date(text).map(|_| ()),
@@ -187,52 +187,6 @@ impl Scalar {
             Scalar::GithubLogin => "a GitHub user name",
         };
         words.to_owned()
-    }
-
-    /// The JSON Schema of the value, without its description.
-    pub(crate) fn json(self) -> Value {
-        const LABEL: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
-        let pattern = |pattern: &str| json!({"type": "string", "pattern": pattern});
-        match self {
-            Scalar::Version => json!({"const": 1}),
-            Scalar::Line(most) => json!({"type": "string", "minLength": 1, "maxLength": most}),
-            Scalar::Cluster => Scalar::Line(200).json(),
-            Scalar::AlarmPattern => Scalar::Line(255).json(),
-            Scalar::App | Scalar::Environment | Scalar::Service | Scalar::Group | Scalar::Test | Scalar::Object => {
-                pattern(LABEL)
-            }
-            Scalar::Person => pattern("^[A-Za-z0-9._-]{1,64}$"),
-            Scalar::MetricName => pattern("^[a-z][a-z0-9_]{0,62}$"),
-            Scalar::Source => pattern("^[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._-]+)+$"),
-            Scalar::Registry | Scalar::Image => pattern("^[a-z0-9._/:-]{1,255}$"),
-            Scalar::Folder => pattern("^[^/\\s][^\\s]*$"),
-            Scalar::TagPattern => pattern("^([A-Za-z0-9._-]|\\{(sha|sha7|version|date|time|number)\\})+$"),
-            Scalar::Tag => pattern("^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"),
-            Scalar::Account => pattern("^[0-9]{12}$"),
-            Scalar::Region => pattern("^[a-z]{2,}(-[a-z]+)+-[0-9]+$"),
-            Scalar::Branch => pattern("^[^\\s~^:?*\\[\\\\]+$"),
-            Scalar::Duration | Scalar::DurationOrZero => pattern("^[0-9]+(ms|s|m|h|d)$"),
-            Scalar::Amount(measure) => pattern(&format!("^{}$", measure.pattern())),
-            Scalar::Quorum => pattern("^[1-9][0-9]? of [a-z0-9][a-z0-9-]*$"),
-            Scalar::ScanAction => {
-                pattern("^(allow|block( above [0-9]+)?|review( above [0-9]+)? by [a-z0-9][a-z0-9-]*)$")
-            }
-            Scalar::Date => pattern("^2[01][0-9]{2}-[0-9]{2}-[0-9]{2}$"),
-            Scalar::HttpRequest => pattern("^GET +/.*$"),
-            Scalar::CronJob => pattern("^cronjob/[a-z0-9]([a-z0-9-]*[a-z0-9])?$"),
-            Scalar::Count => json!({"type": "integer", "minimum": 1, "maximum": 50}),
-            Scalar::Choice(choices) => {
-                json!({"enum": choices.iter().map(|choice| choice.word).collect::<Vec<_>>()})
-            }
-            Scalar::Channel => pattern(
-                "^(terminal|file|slack [A-Za-z0-9._-]+|github (status|comment|issue)|email .+@.+|pagerduty [A-Za-z0-9._-]+|compliance report)$",
-            ),
-            Scalar::Failing => pattern("^failing for [0-9]+(ms|s|m|h|d)$"),
-            Scalar::Worse => pattern("^at most [0-9]+(\\.[0-9]+)?% worse$"),
-            Scalar::SlackUser => pattern("^[TE][A-Z0-9]+/[UW][A-Z0-9]+$"),
-            Scalar::Email => pattern("^[^@\\s]+@[^@\\s]+$"),
-            Scalar::GithubLogin => pattern("^[A-Za-z0-9][A-Za-z0-9-]{0,38}(\\[bot\\])?$"),
-        }
     }
 }
 

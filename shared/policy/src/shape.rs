@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use crate::amounts::{self, COMPARISONS, Measure, Threshold};
 use crate::diagnostic::{Diagnostic, Sink};
-use crate::grammar::{self, COMPARISONS, Measure, Threshold, Wrong};
+use crate::grammar::Wrong;
 use crate::nearest::{shown, suggestion};
 use crate::node::{Kind, Node, Span};
 use crate::scalar::Scalar;
@@ -264,7 +265,7 @@ pub(crate) fn threshold(node: &Node<'_>, measure: Measure) -> Result<Threshold, 
     };
     let example = format!("write: {{below: {}, for: 2m}}", measure.example());
     match &node.kind {
-        Kind::Scalar { text, .. } => grammar::threshold(text, measure).map_err(at(&node.span)),
+        Kind::Scalar { text, .. } => amounts::threshold(text, measure).map_err(at(&node.span)),
         Kind::Map(entries) => {
             let (mut limit, mut hold) = (None, None);
             for entry in entries {
@@ -275,9 +276,9 @@ pub(crate) fn threshold(node: &Node<'_>, measure: Measure) -> Result<Threshold, 
                     )
                 })?;
                 if entry.key == "for" {
-                    hold = Some(grammar::hold_for(text).map_err(at(&entry.value.span))?);
+                    hold = Some(amounts::some_duration(text).map_err(at(&entry.value.span))?);
                 } else if let Some((_, comparison)) = COMPARISONS.iter().find(|(word, _)| *word == entry.key) {
-                    let amount = grammar::amount(text, measure).map_err(at(&entry.value.span))?;
+                    let amount = amounts::amount(text, measure).map_err(at(&entry.value.span))?;
                     if limit.replace((*comparison, amount)).is_some() {
                         return whole("compares twice", "keep one of below, above, at least, at most".to_owned());
                     }

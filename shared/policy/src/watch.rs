@@ -3,10 +3,11 @@
 use portcullis_domain::policy::{Comparison, HoldFor, Metric, RollBack, Trigger, Unit, Watch};
 use portcullis_domain::time::Millis;
 
+use crate::amounts::Measure;
 use crate::defaults;
 use crate::diagnostic::{Diagnostic, Sink};
 use crate::environment::Env;
-use crate::grammar::{self, Measure};
+use crate::grammar;
 use crate::nearest::shown;
 use crate::node::Span;
 use crate::shape;

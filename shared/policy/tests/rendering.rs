@@ -25,7 +25,7 @@ fn without_unicode_it_is_ascii_only() {
 fn colour_paints_and_never_says_anything_of_its_own() {
     let report = check(&files(&[("shop.yaml", &good_with("mode: deploy", "mode: maybe"))]));
     let plain = report.render(&Style::PLAIN);
-    let painted = report.render(&Style { colour: true, ..Style::PLAIN });
+    let painted = report.render(&Style { colour: true, ascii: false });
     assert!(painted.contains("\u{1b}[1;31merror\u{1b}[0m"));
     let mut bare = String::new();
     let mut rest = painted.as_str();

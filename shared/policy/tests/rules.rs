@@ -1,4 +1,5 @@
 //! What is refused, rule by rule. Each snapshot lists a changed line of a good policy and everything said about it.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod with;
 
@@ -197,8 +198,31 @@ fn approvals_that_nobody_can_give_are_refused() {
         ("[kofi, lena]", "[kofi, kofi]"),
         ("[kofi, lena]", "{ github_team: o/t }"),
         ("critical: block", "critical: review by none }\n      expire: 1h\n      remind: 2h\n      checks: { x: y"),
+        ("critical: block", "critical: review by owners, high: review by owners"),
         ("kofi: { github: kofi-m }", "kofi: { github: kofi-m }\n  lena: { github: KOFI-M }"),
     ]));
+}
+
+#[test]
+fn approvals_that_cannot_all_be_had_because_a_person_counts_once_are_refused() {
+    let with_groups = |approvals: &str| {
+        good_with("[1 of owners]", approvals)
+            .replace("  owners: [kofi, lena]", "  owners: [kofi]\n  security: [kofi]\n  all: [kofi, lena, tunde]")
+    };
+    for (approvals, possible) in [
+        ("[1 of owners, 1 of security]", false),
+        ("[1 of owners, 1 of all]", true),
+        ("[2 of all, 1 of owners]", true),
+        ("[1 of security, 2 of all]", true),
+        ("[3 of all, 1 of owners]", false),
+        ("[1 of owners, 1 of security, 1 of all]", false),
+    ] {
+        let report = check(&files(&[("p", &with_groups(approvals))]));
+        assert_eq!(!report.failed(), possible, "{approvals}\n{}", report.render(&Style::PLAIN));
+    }
+    insta::assert_snapshot!(
+        check(&files(&[("p", &with_groups("[1 of owners, 1 of security]"))])).render(&Style::PLAIN)
+    );
 }
 
 #[test]
@@ -238,7 +262,7 @@ fn services_that_can_never_come_up_or_be_told_apart_are_refused() {
 
 #[test]
 fn too_many_services_are_refused() {
-    let many: String = (0..51).map(|n| format!("  s{n}: {{}}\n")).collect();
+    let many = (0..51).map(|n| format!("  s{n}: {{}}\n")).collect::<Vec<_>>().concat();
     let text = good_with("  api: {}\n", &many);
     let report = check(&files(&[("p", &text)]));
     assert!(report.diagnostics.iter().any(|found| found.message.contains("1 to 50 services, this one has 52")));
@@ -322,7 +346,10 @@ fn files_that_are_no_policy_say_so() {
 
 #[test]
 fn a_policy_too_large_for_the_ledger_is_refused() {
-    let many: String = (0..400).map(|n| format!("  person-number-{n}: {{ github: account-number-{n} }}\n")).collect();
+    let many = (0..400)
+        .map(|n| format!("  person-number-{n}: {{ github: account-number-{n} }}\n"))
+        .collect::<Vec<_>>()
+        .concat();
     let report = check(&files(&[("p", &good_with("people:\n", &format!("people:\n{many}")))]));
     let messages: Vec<&str> = report.diagnostics.iter().map(|found| found.message.as_str()).collect();
     assert!(matches!(&messages[..], [one] if one.starts_with("the policy of shop/production has ")), "{messages:?}");
@@ -330,7 +357,7 @@ fn a_policy_too_large_for_the_ledger_is_refused() {
 
 #[test]
 fn only_the_first_five_hundred_findings_are_listed() {
-    let many: String = (0..1000).map(|n| format!("key{n}: 1\n")).collect();
+    let many = (0..1000).map(|n| format!("key{n}: 1\n")).collect::<Vec<_>>().concat();
     let report = check(&files(&[("p", &format!("{GOOD}{many}"))]));
     assert_eq!((report.diagnostics.len(), report.more), (500, 500));
     assert!(report.render(&Style::PLAIN).contains("... and 500 more"));

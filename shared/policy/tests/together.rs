@@ -1,4 +1,5 @@
 //! Several applications, several files, defaults: what becomes of them together.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod with;
 

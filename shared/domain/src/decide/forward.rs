@@ -100,7 +100,7 @@ impl Draft<'_> {
         let open = policy.verify.iter().find(|test| !release.tests_passed.contains(&test.name));
         if let Some(test) = open {
             if !self.is_outstanding(id, |action| matches!(action, Action::RunTest { .. })) {
-                let against = self.serving_colours(id, policy);
+                let against = self.colours(id, policy.services.iter().filter(|service| !service.is_worker()).cloned());
                 let within = test.within;
                 self.intend(id, Action::RunTest { test: test.clone(), against }, Some(LOOK_AT_PODS), within);
             }
@@ -137,10 +137,9 @@ impl Draft<'_> {
         judgement.verdict() == Verdict::Pass
     }
 
-    /// The services with traffic that change, by the colour that gets the new digest.
-    pub(super) fn serving_colours(&self, id: ReleaseId, policy: &Policy) -> BTreeMap<ServiceName, Colour> {
-        let serving = policy.services.iter().filter(|service| !service.is_worker());
-        serving.filter_map(|s| Some((s.name.clone(), self.changing(id, s)?.colour))).collect()
+    /// The services that change, by the colour that gets the new digest.
+    fn colours(&self, id: ReleaseId, services: impl Iterator<Item = Service>) -> BTreeMap<ServiceName, Colour> {
+        services.filter_map(|service| Some((service.name.clone(), self.changing(id, &service)?.colour))).collect()
     }
 
     /// What switches together, in order: services with traffic wave by wave, then workers wave by wave.
@@ -222,7 +221,7 @@ impl Draft<'_> {
             policy.watch.healthy.iter().chain(&policy.roll_back.when).map(|trigger| trigger.metric).collect();
         metrics.insert(Metric::Requests);
         let measure = Measure {
-            services: self.serving_colours(id, policy),
+            services: self.colours(id, policy.services.iter().cloned()),
             metrics,
             every: policy.watch.every,
             alarms: policy.watch.alarms_roll_back.iter().chain(&policy.watch.alarms_ask).cloned().collect(),

@@ -19,7 +19,9 @@ use crate::verdict::{Judgement, Verdict};
 /// Facts older than this are fetched again before a commit point.
 const FRESH: Millis = Millis::minutes(1);
 /// Waiting releases that are kept in the state; an older one is superseded even where the policy lets all wait.
-const WAITING: usize = 20;
+const WAITING: usize = 10;
+/// Findings that are kept in the state for all images of a release together: those that a waiver names, then the worst.
+const FINDINGS: usize = 60;
 
 impl Draft<'_> {
     /// Images are coming in.
@@ -125,7 +127,9 @@ impl Draft<'_> {
         }
         let Some(release) = self.release(id) else { return };
         let wanted: BTreeSet<Digest> = release.artifacts.values().map(|artifact| artifact.digest).collect();
-        let facts = Arc::new(Facts { fetched_at: self.now(), ..facts.clone() });
+        let mut facts = Facts { fetched_at: self.now(), ..facts.clone() };
+        summarise(&mut facts, &self.policy_of(id));
+        let facts = Arc::new(facts);
         let changed = release.doubt.is_some() || release.facts.as_ref().is_none_or(|known| !known.same_content(&facts));
         // A look that was sent before the last image came did not ask for it.
         let asked = wanted.iter().all(|digest| facts.images.contains_key(digest)) || release.phase == Phase::Gathering;
@@ -276,6 +280,25 @@ impl Draft<'_> {
                 let prefix = format!("{}/releases/{id}/", self.policy.target);
                 self.intend(id, Action::BackUp { prefix, keep }, None, within);
             }
+        }
+    }
+}
+
+/// Bounds the findings that go into the state, so that a rollback can always be appended; the counts stay whole.
+fn summarise(facts: &mut Facts, policy: &crate::policy::Policy) {
+    let waived: BTreeSet<&str> =
+        policy.gates.scan.iter().flat_map(|rule| &rule.waivers).map(|waiver| waiver.id.as_str()).collect();
+    let mut ranked: Vec<(bool, crate::facts::Finding, Digest)> = facts
+        .scans
+        .iter_mut()
+        .flat_map(|(digest, scan)| std::mem::take(&mut scan.findings).into_iter().map(|finding| (finding, *digest)))
+        .map(|(finding, digest)| (!waived.contains(finding.id.as_str()), finding, digest))
+        .collect();
+    ranked.sort();
+    ranked.truncate(FINDINGS);
+    for (_, finding, digest) in ranked {
+        if let Some(scan) = facts.scans.get_mut(&digest) {
+            scan.findings.push(finding);
         }
     }
 }

@@ -188,7 +188,9 @@ fn judge_window(
     let mut undo = None;
     let mut conclusive = true;
     next.breaches.clear();
-    for service in measure.services.keys() {
+    // A worker has no traffic to judge by; its readiness and the alarms speak for it.
+    let with_traffic = |name: &&ServiceName| policy.service(name).is_none_or(|service| !service.is_worker());
+    for service in measure.services.keys().filter(with_traffic) {
         let window = services.get(service);
         let enough = window.is_some_and(|window| has_traffic(window, policy.watch.traffic));
         conclusive &= enough;
@@ -232,10 +234,6 @@ fn judge_window(
         if undo.is_none() && policy.roll_back.health_failing_for.is_some_and(|limit| failing >= limit) {
             undo = Some(Reason::Health { service, failing });
         }
-    }
-    if measure.services.is_empty() {
-        // Workers only: there is no traffic to judge by; readiness and alarms speak.
-        conclusive = true;
     }
     if !conclusive {
         next.inconclusive = Millis(next.inconclusive.0 + length.0);

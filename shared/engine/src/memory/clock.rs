@@ -22,6 +22,11 @@ impl ManualClock {
         Arc::new(Self { now: watch::Sender::new(now), sleepers: Mutex::default() })
     }
 
+    /// What it shows.
+    pub fn now(&self) -> Timestamp {
+        *self.now.borrow()
+    }
+
     /// Moves it forward, waking who sleeps.
     pub fn advance(&self, by: Millis) {
         self.now.send_modify(|now| *now = *now + by);
@@ -41,7 +46,7 @@ impl ManualClock {
 #[async_trait]
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.now.borrow()
+        Self::now(self)
     }
 
     async fn sleep_until(&self, at: Timestamp) {

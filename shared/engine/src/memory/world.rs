@@ -133,6 +133,9 @@ impl World {
         let driver = Driver::new(ports.clone(), recorder.clone());
         let sweep = Sweep::new(ports.clone(), recorder.clone());
         let next_sweep = clock.now() + SWEEP;
+        for alarm in ["shop-errors", "ask-latency"] {
+            metrics.set_alarm(&AlarmName::new(alarm).unwrap(), AlarmState::Ok, clock.now());
+        }
         Self {
             clock,
             faults,

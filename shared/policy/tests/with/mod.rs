@@ -1,6 +1,8 @@
 //! What the tests of this crate share: small policies, and a report as short lines.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::fmt::Write as _;
+
 use portcullis_policy::Report;
 
 /// The files as the crate takes them.
@@ -13,7 +15,7 @@ pub(crate) fn lines(report: &Report) -> String {
     let mut lines = String::new();
     for found in &report.diagnostics {
         let (file, line, column) = report.position(found).unwrap_or(("", 0, 0));
-        lines.push_str(&format!("{:?} {file}:{line}:{column} {}\n", found.severity, found.message));
+        let _ = writeln!(lines, "{:?} {file}:{line}:{column} {}", found.severity, found.message);
     }
     lines
 }
