@@ -21,6 +21,7 @@ pub mod scope;
 pub mod signal;
 pub mod tags;
 pub mod target;
+mod threshold;
 pub mod time;
 pub mod verdict;
 

@@ -1,0 +1,244 @@
+//! `apply`: folds one event into the state. It judges nothing; what an event says has happened.
+
+mod release;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::action::{Action, Fence, Found, ObjectKey, Outcome, Stamp};
+use crate::event::{Event, What};
+use crate::names::{ReleaseId, Seq, ServiceName};
+use crate::target::{Ended, Known, Outstanding, Release, Serving, Target, Tried};
+use crate::time::Timestamp;
+
+/// How many tried commits are remembered for telling what is newer.
+const COMMITS: usize = 50;
+/// How many ended releases `rollback --to` can name.
+const ENDED: usize = 10;
+/// How many rolled-back digests, alarms are remembered.
+const REMEMBERED: usize = 200;
+
+/// Folds one event into the state.
+pub fn apply(target: &mut Target, event: &Event) {
+    target.seq = event.seq;
+    let at = event.at;
+    match &event.what {
+        What::Adopted { ledger, live, objects } => {
+            target.adopted = true;
+            target.ledger = Some(ledger.clone());
+            target.live.clone_from(live);
+            target.confirm(objects);
+        }
+        What::LiveChangedOutside { live, objects } => {
+            target.live.extend(live.iter().map(|(service, serving)| (service.clone(), serving.clone())));
+            target.confirm(objects);
+            if let Some(release) = target.live_release.take() {
+                target.forget(release);
+            }
+        }
+        What::Opened { release, commit, pushed_at, requested_by, typed, facts, gather_until, .. } => {
+            if let Some(newest) = target.commits.first_mut() {
+                newest.ancestors.clear();
+            }
+            let ancestors = facts.as_ref().map(|facts| facts.ancestors.clone()).unwrap_or_default();
+            let tried = Tried { commit: commit.clone(), pushed_at: *pushed_at, release: *release, ancestors };
+            target.commits.insert(0, tried);
+            target.commits.truncate(COMMITS);
+            let new = Release {
+                requested_by: requested_by.clone(),
+                typed: *typed,
+                commit_facts: facts.clone(),
+                until: Some(*gather_until),
+                ..Release::new(*release, commit.clone(), at)
+            };
+            target.releases.insert(*release, new);
+        }
+        What::Outdated { commit, .. } => {
+            if target.outdated.len() >= COMMITS {
+                target.outdated.pop_first();
+            }
+            target.outdated.insert(commit.clone());
+        }
+        What::AlarmSeen { alarm, fact } => {
+            if target.alarms.len() < REMEMBERED || target.alarms.contains_key(alarm) {
+                target.alarms.insert(alarm.clone(), *fact);
+            }
+        }
+        What::HandsOff { until, .. } => target.hands_off = *until,
+        What::QuarantineLifted { digest, .. } => {
+            target.quarantine.remove(digest);
+        }
+        What::EpochRaised { epoch, .. } => target.epoch = *epoch,
+        What::Refused { .. } => {}
+        what => {
+            if let Some(release) = what.release() {
+                apply_release(target, release, event.seq, at, what);
+            }
+        }
+    }
+}
+
+fn apply_release(target: &mut Target, id: ReleaseId, seq: Seq, at: Timestamp, what: &What) {
+    match what {
+        What::Began { objects, .. } => {
+            target.confirm(objects);
+            if let Some(old) = target.live_release.take() {
+                target.forget(old);
+            }
+            target.in_flight = Some(id);
+            target.drop_intentions(id, |_| true);
+        }
+        What::Intended { intention, .. } => {
+            if let Action::Write(write) = &intention.action {
+                let known = target.objects.entry(write.object.clone()).or_default();
+                known.meant.insert(seq, write.to);
+            }
+            if matches!(intention.action, Action::Look(_)) {
+                // A newer look asks for more; the one before it would go on telling less.
+                target.drop_intentions(id, |action| matches!(action, Action::Look(_)));
+            }
+            let intention = Arc::new((**intention).clone());
+            target.outstanding.insert(seq, Outstanding { release: id, intention });
+        }
+        What::Done { intention, outcome, .. } => finish(target, id, at, *intention, outcome),
+        What::Entered { .. } | What::Cleared { .. } => {
+            target.drop_intentions(id, |action| matches!(action, Action::Look(_)));
+        }
+        What::RollbackBegan { .. } => {
+            target.drop_intentions(id, |_| true);
+            target.in_flight = Some(id);
+            if target.live_release == Some(id) {
+                target.live_release = None;
+            }
+        }
+        What::RolledBack { .. } => return rolled_back(target, id),
+        What::WentLive { .. } => went_live(target, id),
+        What::WindowClosed { .. } => {
+            target.live_release = None;
+            return target.forget(id);
+        }
+        What::Settled { .. } => {
+            target.remember(id, false);
+            if target.in_flight == Some(id) {
+                target.in_flight = None;
+            }
+            return target.forget(id);
+        }
+        What::Resolved { live, objects, .. } => {
+            target.live.clone_from(live);
+            target.confirm(objects);
+            target.remember(id, false);
+            target.in_flight = None;
+            return target.forget(id);
+        }
+        // Ours or not, it is what is there: a person who takes over goes on from it.
+        What::Drifted { object, found, .. } => target.confirm_one(object, found),
+        _ => {}
+    }
+    if let Some(release) = target.releases.get_mut(&id) {
+        release.apply(seq, at, what);
+    }
+}
+
+/// An intention has its outcome: what it wrote is confirmed, and the release goes one step on.
+fn finish(target: &mut Target, id: ReleaseId, at: Timestamp, intention: Seq, outcome: &Outcome) {
+    let Some(done) = target.outstanding.remove(&intention) else { return };
+    let (ledger, epoch) = (target.ledger.clone(), target.epoch);
+    if let Action::Write(write) = &done.intention.action {
+        match outcome {
+            Outcome::Written => {
+                let fence = ledger.map(|ledger| Fence { ledger, epoch, seq: intention });
+                let known = target.objects.entry(write.object.clone()).or_default();
+                known.confirmed = Some(Stamp { fence, value: write.to });
+                known.meant.retain(|seq, _| *seq > intention);
+            }
+            Outcome::Drift(_) => {
+                if let Some(known) = target.objects.get_mut(&write.object) {
+                    known.meant.remove(&intention);
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Some(release) = target.releases.get_mut(&id) {
+        release.step_on(at, intention, &done.intention.action, outcome);
+    }
+}
+
+fn rolled_back(target: &mut Target, id: ReleaseId) {
+    if let Some(release) = target.releases.get(&id) {
+        for service in release.progress.iter().filter(|(_, p)| p.changes).map(|(service, _)| service) {
+            let was = release.rollback.as_ref().and_then(|rollback| rollback.to.get(service));
+            match was {
+                Some(serving) => target.live.insert(service.clone(), serving.clone()),
+                None => target.live.remove(service),
+            };
+            if let Some(artifact) = release.artifacts.get(service)
+                && target.quarantine.len() < REMEMBERED
+            {
+                target.quarantine.insert(artifact.digest, id);
+            }
+        }
+    }
+    target.remember(id, false);
+    target.in_flight = None;
+    target.forget(id);
+}
+
+fn went_live(target: &mut Target, id: ReleaseId) {
+    if let Some(release) = target.releases.get(&id) {
+        let serving: Vec<(ServiceName, Serving)> = release
+            .progress
+            .iter()
+            .filter(|(_, progress)| progress.changes)
+            .filter_map(|(service, progress)| {
+                let artifact = release.artifacts.get(service)?;
+                let serving = Serving {
+                    digest: artifact.digest,
+                    colour: progress.colour,
+                    replicas: progress.replicas,
+                    commit: artifact.commit.clone(),
+                    tag: artifact.tag.clone(),
+                    release: Some(id),
+                };
+                Some((service.clone(), serving))
+            })
+            .collect();
+        target.live.extend(serving);
+    }
+    target.remember(id, true);
+    target.in_flight = None;
+    target.live_release = Some(id);
+}
+
+impl Target {
+    /// Takes objects as they were found.
+    fn confirm(&mut self, objects: &BTreeMap<ObjectKey, Found>) {
+        for (key, found) in objects {
+            self.confirm_one(key, found);
+        }
+    }
+
+    fn confirm_one(&mut self, key: &ObjectKey, found: &Found) {
+        self.objects.insert(key.clone(), Known { confirmed: found.stamp.clone(), meant: BTreeMap::new() });
+    }
+
+    /// A release leaves the state, with its intentions.
+    fn forget(&mut self, id: ReleaseId) {
+        self.releases.remove(&id);
+        self.drop_intentions(id, |_| true);
+    }
+
+    fn drop_intentions(&mut self, id: ReleaseId, which: impl Fn(&Action) -> bool) {
+        self.outstanding.retain(|_, o| o.release != id || !which(&o.intention.action));
+    }
+
+    fn remember(&mut self, id: ReleaseId, verified: bool) {
+        let Some(release) = self.releases.get(&id) else { return };
+        let digests = release.artifacts.iter().map(|(service, artifact)| (service.clone(), artifact.digest)).collect();
+        let ended = Ended { release: id, commit: release.commit.clone(), verified, digests };
+        self.ended.retain(|known| known.release != id);
+        self.ended.insert(0, ended);
+        self.ended.truncate(ENDED);
+    }
+}
