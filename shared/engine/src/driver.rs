@@ -185,8 +185,8 @@ impl Driver {
         self.memory().forget_gone(target, state);
         for due in next(state).actions {
             let now = self.ports.clock.now();
-            let at = perform::due_at(&self.ports, state, due.seq, &due.intention)
-                .max(self.memory().floor(target, due.seq));
+            let at =
+                perform::due_at(&self.ports, state, due.seq, &due.intention).max(self.memory().floor(target, due.seq));
             if at > now {
                 if !self.memory().is_busy(target, due.seq) && self.lease(target, due.seq, now, at).await {
                     self.arm(target, state.seq, at).await;
@@ -248,13 +248,12 @@ impl Driver {
             }
         }
         let now = self.ports.clock.now();
-        let paced = intention.every.map_or(LEAST_PACE, |every| every.max(LEAST_PACE));
         match after {
             After::Gone => {}
             After::Again(at) => self.memory().pace(&target, seq, at),
             After::Changed => self.memory().succeeded(&target, seq),
             After::Nothing if stands => {}
-            After::Nothing | After::Failed => self.memory().failed(&target, seq, now, paced),
+            After::Nothing | After::Failed => self.memory().failed(&target, seq, now, LEAST_PACE),
         }
         if stands && matches!(after, After::Changed | After::Nothing) {
             // The lease stays: it is the pace. A hint ends it, and then the next look is at once.

@@ -41,7 +41,8 @@ pub async fn perform(ports: &Ports, target: &TargetId, state: &Target, seq: Seq,
     let done = match &intention.action {
         Action::Look(ask) => Ok(Performed::Outcome(look::look(ports, target, &intention.place, ask).await)),
         Action::BackUp { prefix, keep } => {
-            backup::back_up(ports, target, &intention.place, seq, prefix, *keep).await
+            let serves = !state.live.is_empty();
+            backup::back_up(ports, target, &intention.place, seq, (prefix, *keep), serves).await
         }
         Action::Write(write) => {
             let fence = Fence { ledger: ports.ledger.id(), epoch: state.epoch, seq };

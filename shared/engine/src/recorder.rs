@@ -115,7 +115,7 @@ impl Recorder {
                 return Ok(Recorded { events, state: loaded.state });
             }
             self.guard_clock(target, loaded.state.seq, given.now).await?;
-            let (append, recorded) = self.prepare(target, &loaded, &policy, &given, events, delivery)?;
+            let (append, recorded) = prepare(target, &loaded, &policy, &given, events, delivery)?;
             let woken_at = loaded.head.and_then(|head| head.wake_at);
             let (first, bytes) = (Seq(append.expected.0 + 1), append.commit.clone());
             match self.ports.ledger.append(append).await {
@@ -147,7 +147,7 @@ impl Recorder {
             let stored = self.ports.ledger.commits(target, from, PAGE.min(most)).await?;
             let Some(end) = stored.last().map(|commit| commit.last) else { break };
             for commit in stored {
-                let commit = self.decode(target, &commit.bytes)?;
+                let commit = decode(target, &commit.bytes)?;
                 let engine: Arc<str> = Arc::from(commit.engine);
                 for event in commit.events.into_iter().filter(|event| event.seq > after) {
                     entries.push(Entry { event, policy: commit.policy, engine: engine.clone() });
@@ -183,7 +183,7 @@ impl Recorder {
             let stored = self.ports.ledger.commits(target, state.seq, PAGE).await?;
             let before = state.seq;
             for commit in stored {
-                for event in self.decode(target, &commit.bytes)?.events {
+                for event in decode(target, &commit.bytes)?.events {
                     if event.seq > state.seq && event.seq <= version {
                         apply(&mut state, &event);
                     }
@@ -196,10 +196,6 @@ impl Recorder {
         Ok(state)
     }
 
-    fn decode(&self, target: &TargetId, bytes: &[u8]) -> Result<Commit, RecordError> {
-        Commit::decode(bytes).map_err(|why| RecordError::Codec { target: target.clone(), why })
-    }
-
     /// The policy in force; for a target that left the policy file, the one its release in flight runs on.
     fn policy(&self, target: &TargetId, state: &Target) -> Result<SealedPolicy, RecordError> {
         if let Some(policy) = self.ports.policies.get(target) {
@@ -208,8 +204,7 @@ impl Recorder {
         let frozen = [state.in_flight, state.live_release]
             .into_iter()
             .flatten()
-            .filter_map(|id| state.releases.get(&id)?.policy.clone())
-            .next();
+            .find_map(|id| state.releases.get(&id)?.policy.clone());
         frozen.map(SealedPolicy::from_arc).ok_or_else(|| RecordError::NoPolicy { target: target.clone() })
     }
 
@@ -231,65 +226,18 @@ impl Recorder {
             return Ok(());
         }
         let known = self.last().get(target).filter(|(seq, _)| *seq == version).map(|(_, at)| *at);
-        let last = match known {
-            Some(at) => at,
-            None => {
-                let stored = self.ports.ledger.commits(target, Seq(version.0 - 1), 1).await?;
-                let Some(commit) = stored.first() else { return Ok(()) };
-                let commit = self.decode(target, &commit.bytes)?;
-                commit.events.iter().map(|event| event.at).max().unwrap_or(now)
-            }
+        let last = if let Some(at) = known {
+            at
+        } else {
+            let stored = self.ports.ledger.commits(target, Seq(version.0 - 1), 1).await?;
+            let Some(commit) = stored.first() else { return Ok(()) };
+            let commit = decode(target, &commit.bytes)?;
+            commit.events.iter().map(|event| event.at).max().unwrap_or(now)
         };
         if last.since(now) > MOST_SKEW {
             return Err(RecordError::Clock { target: target.clone(), behind: last.since(now) });
         }
         Ok(())
-    }
-
-    fn prepare(
-        &self,
-        target: &TargetId,
-        loaded: &Loaded,
-        policy: &SealedPolicy,
-        given: &Given,
-        events: Vec<Event>,
-        delivery: Option<&DeliveryId>,
-    ) -> Result<(Append, Recorded), RecordError> {
-        let mut state = loaded.state.clone();
-        for event in &events {
-            apply(&mut state, event);
-        }
-        let failed = |why| RecordError::Codec { target: target.clone(), why };
-        let commit = Commit { events, policy: policy.hash(), engine: ENGINE.to_owned() };
-        let bytes = commit.encode().map_err(failed)?;
-        let (before, min_reader) =
-            loaded.head.as_ref().map_or((codec::genesis(), READER), |head| (head.chain, head.min_reader.max(READER)));
-        let head = Head {
-            version: state.seq,
-            snapshot: codec::encode_head(&state).map_err(failed)?,
-            chain: codec::chain(before, &bytes),
-            wake_at: next(&state).wake_at,
-            min_reader,
-        };
-        let forward = commit.events.iter().any(|event| event.what.moves_forward());
-        let opens = commit.events.iter().filter_map(|event| match event.what {
-            What::Opened { release, .. } => Some(release),
-            _ => None,
-        });
-        let append = Append {
-            target: target.clone(),
-            expected: loaded.state.seq,
-            commit: bytes,
-            head,
-            scopes: if forward {
-                given.scopes.iter().map(|(scope, state)| (scope.clone(), state.version)).collect()
-            } else {
-                Vec::new()
-            },
-            opens: opens.collect(),
-            delivery: delivery.cloned(),
-        };
-        Ok((append, Recorded { events: commit.events, state }))
     }
 
     /// Whether an append of which the store said nothing was made after all.
@@ -336,4 +284,54 @@ impl Recorder {
     fn last(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, (Seq, Timestamp)>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn decode(target: &TargetId, bytes: &[u8]) -> Result<Commit, RecordError> {
+    Commit::decode(bytes).map_err(|why| RecordError::Codec { target: target.clone(), why })
+}
+
+/// The append of what was decided, and the state after it.
+fn prepare(
+    target: &TargetId,
+    loaded: &Loaded,
+    policy: &SealedPolicy,
+    given: &Given,
+    events: Vec<Event>,
+    delivery: Option<&DeliveryId>,
+) -> Result<(Append, Recorded), RecordError> {
+    let mut state = loaded.state.clone();
+    for event in &events {
+        apply(&mut state, event);
+    }
+    let failed = |why| RecordError::Codec { target: target.clone(), why };
+    let commit = Commit { events, policy: policy.hash(), engine: ENGINE.to_owned() };
+    let bytes = commit.encode().map_err(failed)?;
+    let (before, min_reader) =
+        loaded.head.as_ref().map_or((codec::genesis(), READER), |head| (head.chain, head.min_reader.max(READER)));
+    let head = Head {
+        version: state.seq,
+        snapshot: codec::encode_head(&state).map_err(failed)?,
+        chain: codec::chain(before, &bytes),
+        wake_at: next(&state).wake_at,
+        min_reader,
+    };
+    let forward = commit.events.iter().any(|event| event.what.moves_forward());
+    let opens = commit.events.iter().filter_map(|event| match event.what {
+        What::Opened { release, .. } => Some(release),
+        _ => None,
+    });
+    let append = Append {
+        target: target.clone(),
+        expected: loaded.state.seq,
+        commit: bytes,
+        head,
+        scopes: if forward {
+            given.scopes.iter().map(|(scope, state)| (scope.clone(), state.version)).collect()
+        } else {
+            Vec::new()
+        },
+        opens: opens.collect(),
+        delivery: delivery.cloned(),
+    };
+    Ok((append, Recorded { events: commit.events, state }))
 }

@@ -25,14 +25,14 @@ async fn assert_rolled_back(world: &mut World) -> Reason {
         What::RollbackBegan { release: of, why, .. } if of == release => Some((why, event.seq)),
         _ => None,
     });
-    let (why, seq) = began.expect("no rollback began");
+    let Some((why, seq)) = began else { panic!("no rollback began\n{}", world.story().await) };
     assert_eq!(world.ending(release).await, Some(Ending::RolledBack), "{}", world.story().await);
     assert!(world.all_serve(0), "what served before serves again");
     for service in ["api", "web"] {
         let green = world.cluster.found(&world.target, &ObjectKey::workload(&name(service), Colour::Green));
         if let Some(stamp) = green.stamp {
             assert_eq!(stamp.value, Value::Workload { digest: image(service, 1), replicas: 0 }, "green is at rest");
-            assert!(stamp.fence.unwrap().seq > seq, "a late driver of this release is fenced off");
+            assert!(stamp.fence.is_some_and(|fence| fence.seq > seq), "a late driver of this release is fenced off");
         }
     }
     assert!(world.state().await.quarantine.contains_key(&image("api", 1)), "its digests are in quarantine");
@@ -117,9 +117,12 @@ async fn when_an_alarm_rings_of_which_no_event_came() {
 
 #[tokio::test(start_paused = true)]
 async fn by_a_person_in_every_phase() {
-    for phase in ["deploying", "verifying", "switching", "watching", "live"] {
-        let mut world = approved().await;
+    for phase in ["deploying", "verifying", "watching", "live"] {
+        let mut world = World::new();
         world.cluster.set_test_takes(Millis::seconds(10));
+        world.push_all(1).await;
+        world.settle().await;
+        world.approve("kofi").await;
         world.run_until_phase(phase).await;
         let commanded = world.roll_back("ama").await;
         assert!(matches!(commanded, Commanded::Accepted(_)), "{phase}: {commanded:?}");
@@ -129,6 +132,26 @@ async fn by_a_person_in_every_phase() {
         world.run_for(Millis::minutes(5)).await;
         assert!(world.all_serve(0), "{phase}: no rollback of a rollback: {again:?}");
         world.assert_sound().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_a_person_while_a_write_of_the_switch_is_under_way() {
+    // Each write from the first claim on is held in turn; then a person rolls back, and only then it lands.
+    for held in 0..4 {
+        let mut world = World::new();
+        world.cluster.set_test_takes(Millis::seconds(10));
+        world.push_all(1).await;
+        world.settle().await;
+        world.approve("kofi").await;
+        world.run_until_phase("verifying").await;
+        world.faults.hold_before_nth(Op::Write, held);
+        world.run_for(Millis::seconds(30)).await;
+        assert_eq!(world.phase(world.newest().await).await.unwrap().name(), "switching");
+        world.roll_back("ama").await;
+        world.faults.heal(Op::Write);
+        world.run_until(Millis::minutes(2), "rolled back", |state| state.releases.is_empty()).await;
+        assert!(matches!(assert_rolled_back(&mut world).await, Reason::Person { .. }));
     }
 }
 
@@ -151,7 +174,11 @@ async fn by_a_person_while_it_is_backed_up_it_just_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn by_a_person_who_cancels_it_in_flight() {
-    let mut world = approved().await;
+    let mut world = World::new();
+    world.cluster.set_test_takes(Millis::seconds(10));
+    world.push_all(1).await;
+    world.settle().await;
+    world.approve("kofi").await;
     world.run_until_phase("verifying").await;
     let release = world.newest().await;
     world.command("kofi", Command::Cancel { release, reason: "not this one".into() }).await;

@@ -26,7 +26,11 @@ async fn a_redelivered_event_changes_nothing() {
     let mut late = fact.clone();
     late.delivery = "another-delivery".parse().unwrap();
     let doubled = world.ingest(&late).await;
-    assert_eq!((doubled.targets[0].1, world.state().await.seq), (0, before), "the same push, told anew, says nothing new");
+    assert_eq!(
+        (doubled.targets[0].1, world.state().await.seq),
+        (0, before),
+        "the same push, told anew, says nothing new"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,7 +151,7 @@ async fn a_hint_is_looked_into_at_once_and_good_news_is_not_believed() {
 async fn a_worse_scan_told_is_held_until_it_was_looked_at() {
     let mut world = World::new();
     world.push_all(1).await;
-    world.settle().await;
+    world.run_for(Millis::seconds(90)).await;
     world.approve("kofi").await;
     let (repository, digest) = (repository("web"), image("web", 1));
     let counts = BTreeMap::from([(Severity::Critical, 2)]);

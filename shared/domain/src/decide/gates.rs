@@ -194,8 +194,11 @@ impl Draft<'_> {
         if !self.target().adopted {
             return None;
         }
-        let policy = SealedPolicy::from_arc(self.policy_of(id));
-        let policy = if self.release(id)?.policy.is_none() { self.policy.clone() } else { policy };
+        // Hashing a policy costs more than all gates together: it is done again only if the file changed meanwhile.
+        let policy = match self.release(id)?.policy.clone() {
+            Some(frozen) if *frozen != **self.policy => SealedPolicy::from_arc(frozen),
+            _ => self.policy.clone(),
+        };
         self.plan(id, &policy, &facts);
         let release = self.release(id)?;
         let judgement =

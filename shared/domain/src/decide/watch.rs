@@ -16,7 +16,7 @@ use crate::time::{Millis, Timestamp};
 struct Said {
     watch: WatchState,
     undo: Option<Reason>,
-    line: String,
+    conclusive: bool,
 }
 
 impl Draft<'_> {
@@ -45,7 +45,8 @@ impl Draft<'_> {
         let said = judge_window(release, &policy, measure, &watch, (from, to), services);
         let news = said.watch.breaches != watch.breaches || said.watch.unready != watch.unready;
         if phase == Phase::Watching || news || said.undo.is_some() {
-            self.push(What::Measured { release: id, watch: said.watch.clone(), saw: said.line });
+            let saw = line(services, said.conclusive);
+            self.push(What::Measured { release: id, watch: said.watch.clone(), saw });
         }
         if let Some(why) = said.undo {
             self.begin_rollback(id, why);
@@ -85,6 +86,11 @@ impl Draft<'_> {
         reason: &str,
         suppressed: bool,
     ) {
+        let fact = AlarmFact { state, changed_at };
+        let known = self.target().alarms.get(alarm);
+        if known.is_some_and(|known| known.changed_at > changed_at || *known == fact) {
+            return;
+        }
         let ids = [self.target().in_flight, self.target().live_release];
         let watching: Vec<ReleaseId> = ids.into_iter().flatten().collect();
         let named = |patterns: &[String]| patterns.iter().any(|pattern| glob::matches(pattern, alarm.as_str()));
@@ -95,11 +101,6 @@ impl Draft<'_> {
             concerns |= named(&policy.watch.alarms_roll_back) || named(&policy.watch.alarms_ask);
         }
         if !concerns || suppressed {
-            return;
-        }
-        let fact = AlarmFact { state, changed_at };
-        let known = self.target().alarms.get(alarm);
-        if known.is_some_and(|known| known.changed_at > changed_at || *known == fact) {
             return;
         }
         self.actor = Actor::Outside;
@@ -240,8 +241,7 @@ fn judge_window(
     } else if next.breaches.is_empty() && next.unready.is_empty() {
         next.healthy = Millis(next.healthy.0 + length.0);
     }
-    let line = line(services, conclusive);
-    Said { watch: next, undo, line }
+    Said { watch: next, undo, conclusive }
 }
 
 fn has_traffic(window: &Window, floor: Option<u64>) -> bool {

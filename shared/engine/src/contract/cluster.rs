@@ -51,7 +51,7 @@ impl ClusterCase {
 ///
 /// # Panics
 /// Where the adapter breaks it.
-#[expect(clippy::unwrap_used, clippy::too_many_lines, reason = "a contract test fails by panicking, and is one story")]
+#[expect(clippy::unwrap_used, reason = "a contract test fails by panicking")]
 pub async fn cluster(case: ClusterCase) {
     let ledger = LedgerId::new("contract").unwrap();
     let foreign = LedgerId::new("somebody-else").unwrap();
@@ -65,7 +65,10 @@ pub async fn cluster(case: ClusterCase) {
     assert_eq!(case.found(&blue).await.stamp, None);
     let early = ClusterCase::fence(&ledger, 0, 5);
     let expected = stamp(&ClusterCase::fence(&ledger, 0, 4), workload(0, 2));
-    assert!(drifts(&case.write(&blue, vec![expected], workload(0, 1), &early).await), "absent is not what was expected");
+    assert!(
+        drifts(&case.write(&blue, vec![expected], workload(0, 1), &early).await),
+        "absent is not what was expected"
+    );
     assert_eq!(case.found(&blue).await.stamp, None, "a refused write creates nothing");
 
     // Created, with value and fence at once; repeated by the same intention it is done again.
@@ -103,7 +106,10 @@ pub async fn cluster(case: ClusterCase) {
     // Another value than expected, another ledger, an epoch.
     let next = ClusterCase::fence(&ledger, 0, 12);
     let wrong = stamp(&later, workload(1, 1));
-    assert!(drifts(&case.write(&blue, vec![wrong], workload(1, 0), &next).await), "the value is part of what is expected");
+    assert!(
+        drifts(&case.write(&blue, vec![wrong], workload(1, 0), &next).await),
+        "the value is part of what is expected"
+    );
     let stranger = ClusterCase::fence(&foreign, 7, 999);
     assert!(drifts(&case.write(&blue, all.clone(), workload(1, 0), &stranger).await), "a foreign ledger is refused");
     assert_eq!(case.found(&blue).await.stamp, stamp(&later, workload(0, 1)), "nothing of all that changed anything");

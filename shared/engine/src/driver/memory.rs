@@ -47,7 +47,13 @@ impl Memory {
     }
 
     /// A look at `state` answers the wakes of appends up to it whose moment has come.
-    pub(super) fn cover(&mut self, target: &TargetId, state: &Target, now: Timestamp, sent: &mut Vec<(Seq, Timestamp)>) {
+    pub(super) fn cover(
+        &mut self,
+        target: &TargetId,
+        state: &Target,
+        now: Timestamp,
+        sent: &mut Vec<(Seq, Timestamp)>,
+    ) {
         let covered = &mut self.of(target).covered;
         for wake in sent.drain(..).filter(|(seq, at)| *seq <= state.seq && *at <= now) {
             covered.push_back(wake);

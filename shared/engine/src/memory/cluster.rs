@@ -248,7 +248,8 @@ impl State {
                     let key = (target.clone(), ObjectKey::workload(service, colour));
                     let ready = self.objects.get(&key).map_or(0, |object| self.ready(object, now));
                     if to > self.share(target, service, colour) && ready == 0 {
-                        self.violations.push(format!("{fence} sends requests of {service} to {colour}, which has no ready pod"));
+                        self.violations
+                            .push(format!("{fence} sends requests of {service} to {colour}, which has no ready pod"));
                     }
                 }
             }

@@ -38,6 +38,8 @@ struct Rule {
     fail_before: u32,
     fail_after: u32,
     hold_before: bool,
+    hold_from: Option<u64>,
+    hold_after_from: Option<u64>,
     hold_after: bool,
     held: u32,
 }
@@ -74,9 +76,19 @@ impl Faults {
         self.change(op, |rule| rule.hold_before = true);
     }
 
+    /// Calls wait before they do anything, after so many more of them went through.
+    pub fn hold_before_nth(&self, op: Op, more: u64) {
+        self.change(op, |rule| rule.hold_from = Some(rule.calls + more));
+    }
+
     /// Calls do their work and then do not return.
     pub fn hold_after(&self, op: Op) {
         self.change(op, |rule| rule.hold_after = true);
+    }
+
+    /// Calls do their work and then do not return, after so many more of them went through.
+    pub fn hold_after_nth(&self, op: Op, more: u64) {
+        self.change(op, |rule| rule.hold_after_from = Some(rule.calls + more));
     }
 
     /// Nothing fails or is held any more.
@@ -97,13 +109,13 @@ impl Faults {
     /// What a fake does before its work.
     pub(super) async fn before(&self, op: Op) -> PortResult<()> {
         self.change(op, |rule| rule.calls += 1);
-        self.wait(op, |rule| rule.hold_before).await;
+        self.wait(op, |rule| rule.hold_before || rule.hold_from.is_some_and(|from| rule.calls > from)).await;
         self.maybe_fail(op, "nothing was done", |rule| &mut rule.fail_before)
     }
 
     /// What a fake does after its work.
     pub(super) async fn after(&self, op: Op) -> PortResult<()> {
-        self.wait(op, |rule| rule.hold_after).await;
+        self.wait(op, |rule| rule.hold_after || rule.hold_after_from.is_some_and(|from| rule.calls > from)).await;
         self.maybe_fail(op, "no answer; it was done", |rule| &mut rule.fail_after)
     }
 

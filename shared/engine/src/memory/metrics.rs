@@ -45,7 +45,11 @@ impl FakeMetrics {
     /// Whether there is no data at all of a service.
     pub fn silence(&self, service: &ServiceName, silent: bool) {
         let mut state = locked(&self.state);
-        if silent { state.silent.insert(service.clone()) } else { state.silent.remove(service) };
+        if silent {
+            state.silent.insert(service.clone())
+        } else {
+            state.silent.remove(service)
+        };
     }
 
     /// Sets an alarm.

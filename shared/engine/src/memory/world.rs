@@ -1,31 +1,33 @@
 //! The world of the stories: one application with everything around it in memory, the real recorder, driver and sweep,
-//! and time that jumps from one thing that is due to the next.
+//! and time that jumps from one thing that is due to the next. A story in which something cannot be done panics.
+
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "only for tests, which fail by panicking")]
 
 mod check;
 mod scene;
+mod told;
+
+pub use self::scene::{commit, image, name, repository, tag};
+pub use self::told::Ending;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_domain::digest::Digest;
-use portcullis_domain::event::{End, Event, What};
 use portcullis_domain::facts::AlarmState;
-use portcullis_domain::names::{
-    AlarmName, CommitSha, DeliveryId, LedgerId, ReleaseId, Repository, Seq, ServiceName, Subject, Tag, TargetId,
-};
+use portcullis_domain::names::{AlarmName, DeliveryId, LedgerId, ServiceName, Subject, TargetId};
 use portcullis_domain::policy::{Colour, Policy};
 use portcullis_domain::signal::{Command, Fact, FactKind};
-use portcullis_domain::target::{Phase, Release, Target};
+use portcullis_domain::target::Target;
 use portcullis_domain::time::{Millis, Timestamp};
 use tokio::task::JoinSet;
 
 use super::{
-    FakeCluster, FakeMetrics, FakeRegistry, FakeSource, Faults, ManualClock, MemoryBlobs, MemoryLedger,
-    MemoryPolicies, MemoryQueue,
+    FakeCluster, FakeMetrics, FakeRegistry, FakeSource, Faults, ManualClock, MemoryBlobs, MemoryLedger, MemoryPolicies,
+    MemoryQueue,
 };
 use crate::driver::Driver;
-use crate::ports::{Clock, Policies, Ports};
-use crate::recorder::{Commanded, Ingested, RecordError, Recorder};
+use crate::ports::{Policies, Ports};
+use crate::recorder::{Commanded, Ingested, Recorder};
 use crate::sweep::{Sweep, SweepReport};
 
 /// How long nothing may happen in the process before it counts as idle. With tokio's paused time it takes none.
@@ -34,19 +36,6 @@ const IDLE: Duration = Duration::from_millis(20);
 const SWEEP: Millis = Millis::minutes(1);
 /// Rounds at one moment of the clock: more is a busy loop.
 const MOST_ROUNDS: u32 = 2_000;
-
-/// How a release ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// It was verified live (and its window may still be open).
-    Live,
-    /// What served before serves again.
-    RolledBack,
-    /// It ended before it was live.
-    Settled(End),
-    /// A person took things as they were.
-    Resolved,
-}
 
 /// Everything, in memory. A test drives it with verbs: `push_all`, `approve`, `run_for`, `alarm`, `crash`.
 pub struct World {
@@ -102,7 +91,6 @@ impl World {
     }
 
     /// The same, where nothing was ever deployed.
-    #[expect(clippy::unwrap_used, reason = "fixed names")]
     pub fn empty(edit: impl FnOnce(&mut Policy)) -> Self {
         let clock = ManualClock::new(Timestamp(1_800_000_000_000));
         let faults = Faults::default();
@@ -186,7 +174,6 @@ impl World {
     }
 
     /// A fact of now, with a delivery of its own.
-    #[expect(clippy::unwrap_used, reason = "a fixed form")]
     pub fn fact(&mut self, kind: FactKind) -> Fact {
         self.deliveries += 1;
         Fact {
@@ -199,16 +186,11 @@ impl World {
     }
 
     /// A fact arrives.
-    ///
-    /// # Panics
-    /// If it can not be recorded.
-    #[expect(clippy::unwrap_used, reason = "a story in which this fails says so otherwise")]
     pub async fn ingest(&self, fact: &Fact) -> Ingested {
         self.recorder.ingest(fact).await.unwrap()
     }
 
     /// An alarm changes its state: its event comes, and whoever reads it sees it.
-    #[expect(clippy::unwrap_used, reason = "a fixed form")]
     pub async fn alarm(&mut self, name: &str, state: AlarmState) {
         let alarm = AlarmName::new(name).unwrap();
         let changed_at = self.clock.now();
@@ -222,20 +204,12 @@ impl World {
     // ---- people ----
 
     /// A person's command.
-    ///
-    /// # Panics
-    /// If it can not be recorded. A refusal is returned.
-    #[expect(clippy::unwrap_used, reason = "a story in which this fails says so otherwise")]
     pub async fn command(&self, who: &str, command: Command) -> Commanded {
         let who = Subject::new(who).unwrap();
         self.recorder.command(&self.target, &who, command).await.unwrap()
     }
 
     /// A person approves the newest release's plan.
-    ///
-    /// # Panics
-    /// If it has none, or the approval is refused.
-    #[expect(clippy::unwrap_used, reason = "a story in which this fails says so otherwise")]
     pub async fn approve(&self, who: &str) {
         let release = self.newest().await;
         let plan = self.release(release).await.unwrap().plan.unwrap().id;
@@ -251,10 +225,9 @@ impl World {
     // ---- time ----
 
     /// Drives everything that is due now, until nothing happens any more or only held calls are left.
-    ///
-    /// # Panics
-    /// If it does not come to rest.
     pub async fn settle(&mut self) {
+        // Whatever else runs in the process comes first.
+        tokio::time::sleep(Duration::from_millis(1)).await;
         for _ in 0..MOST_ROUNDS {
             let mut moved = false;
             for received in self.queue.take(100) {
@@ -281,9 +254,6 @@ impl World {
     }
 
     /// Lets time pass until the state is so, at most `limit`.
-    ///
-    /// # Panics
-    /// If it does not become so.
     pub async fn run_until(&mut self, limit: Millis, what: &str, is_so: impl Fn(&Target) -> bool) {
         let end = self.clock.now() + limit;
         if !self.run_to(end, is_so).await {
@@ -321,10 +291,6 @@ impl World {
     }
 
     /// Sweeps.
-    ///
-    /// # Panics
-    /// If the ledger fails.
-    #[expect(clippy::unwrap_used, reason = "a story in which this fails says so otherwise")]
     pub async fn sweep_once(&self) -> SweepReport {
         self.sweep.once().await.unwrap()
     }
@@ -345,76 +311,6 @@ impl World {
     pub fn add_driver(&mut self) {
         let recorder = Recorder::new(self.ports.clone());
         self.drivers.push(Driver::new(self.ports.clone(), recorder));
-    }
-
-    // ---- what is ----
-
-    /// The state of the target.
-    ///
-    /// # Panics
-    /// If it can not be read.
-    #[expect(clippy::unwrap_used, reason = "a story in which this fails says so otherwise")]
-    pub async fn state(&self) -> Target {
-        self.recorder.state(&self.target).await.unwrap().unwrap_or_default()
-    }
-
-    /// A release that is still in the state.
-    pub async fn release(&self, id: ReleaseId) -> Option<Release> {
-        self.state().await.releases.get(&id).cloned()
-    }
-
-    /// The newest release ever opened.
-    ///
-    /// # Panics
-    /// If there is none.
-    #[expect(clippy::unwrap_used, reason = "a story in which this fails says so otherwise")]
-    pub async fn newest(&self) -> ReleaseId {
-        let opened = self.events().await.into_iter().filter_map(|event| match event.what {
-            What::Opened { release, .. } => Some(release),
-            _ => None,
-        });
-        opened.max().unwrap()
-    }
-
-    /// The phase of a release, if it is still in the state.
-    pub async fn phase(&self, id: ReleaseId) -> Option<Phase> {
-        self.release(id).await.map(|release| release.phase)
-    }
-
-    /// The whole ledger.
-    ///
-    /// # Panics
-    /// If it can not be read.
-    #[expect(clippy::unwrap_used, reason = "a story in which this fails says so otherwise")]
-    pub async fn events(&self) -> Vec<Event> {
-        let entries = self.recorder.history(&self.target, Seq(0), usize::MAX).await.unwrap();
-        entries.into_iter().map(|entry| entry.event).collect()
-    }
-
-    /// How a release ended, by its ledger.
-    pub async fn ending(&self, id: ReleaseId) -> Option<Ending> {
-        let events = self.events().await;
-        let of_release = events.iter().rev().filter(|event| event.what.release() == Some(id));
-        of_release
-            .filter_map(|event| match &event.what {
-                What::WentLive { .. } => Some(Ending::Live),
-                What::RolledBack { .. } => Some(Ending::RolledBack),
-                What::Settled { end, .. } => Some(Ending::Settled(*end)),
-                What::Resolved { .. } => Some(Ending::Resolved),
-                _ => None,
-            })
-            .next()
-    }
-
-    /// Whether every request of a service is answered by this image.
-    pub fn serves(&self, service: &str, n: u32) -> bool {
-        let serving = self.cluster.serving(&self.target, &name(service));
-        serving.len() == 1 && serving.get(&image(service, n)) == Some(&10_000)
-    }
-
-    /// Whether every service is answered by its image of this commit.
-    pub fn all_serve(&self, n: u32) -> bool {
-        self.services().iter().all(|service| self.serves(service.as_str(), n))
     }
 
     fn services(&self) -> Vec<ServiceName> {
@@ -439,36 +335,3 @@ impl Default for World {
         Self::new()
     }
 }
-
-/// The commit of this number.
-#[expect(clippy::unwrap_used, reason = "a fixed form")]
-pub fn commit(n: u32) -> CommitSha {
-    CommitSha::new(&Digest::of(format!("commit {n}").as_bytes()).hex()[..40]).unwrap()
-}
-
-/// The tag of a commit's images.
-#[expect(clippy::unwrap_used, reason = "a fixed form")]
-pub fn tag(n: u32) -> Tag {
-    Tag::new(commit(n).as_str()).unwrap()
-}
-
-/// The digest of a service's image of a commit.
-pub fn image(service: &str, n: u32) -> Digest {
-    Digest::of(format!("{service} {n}").as_bytes())
-}
-
-/// The repository of a service.
-#[expect(clippy::unwrap_used, reason = "a fixed form")]
-pub fn repository(service: &str) -> Repository {
-    let (account, region) = (scene::ACCOUNT, scene::REGION);
-    Repository::new(&format!("{account}.dkr.ecr.{region}.amazonaws.com/shop/{service}")).unwrap()
-}
-
-/// The name of a service.
-#[expect(clippy::unwrap_used, reason = "a fixed form")]
-pub fn name(service: &str) -> ServiceName {
-    ServiceName::new(service).unwrap()
-}
-
-/// The result of a fallible recording, for stories in which it fails.
-pub type Told<T> = Result<T, RecordError>;

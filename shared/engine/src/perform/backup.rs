@@ -47,26 +47,32 @@ pub struct BackupFile {
     pub objects: Vec<String>,
 }
 
-/// Takes the backup. The first index is *the* backup: one that is there already is verified and adopted.
+/// Takes the backup; where something `serves`, an export of nothing is a failure. The first index is *the* backup: one that is there already is verified and adopted.
 pub(super) async fn back_up(
     ports: &Ports,
     target: &TargetId,
     place: &Place,
     seq: Seq,
-    prefix: &str,
-    keep: Millis,
+    (prefix, keep): (&str, Millis),
+    serves: bool,
 ) -> PortResult<Performed> {
     let key = format!("{prefix}index.json");
     if let Some(bytes) = ports.blobs.get(&key).await? {
         return verified(ports, key, &bytes).await;
     }
     let manifests = ports.cluster.export(target, place).await?;
-    if manifests.is_empty() {
+    if manifests.is_empty() && serves {
         return Err(PortError::new(format!("backing up {target}"), "the cluster has no manifest of it"));
     }
     let now = ports.clock.now();
-    let mut index =
-        BackupIndex { v: INDEX, target: target.clone(), intention: seq, taken_at: now, keep_until: now + keep, files: Vec::new() };
+    let mut index = BackupIndex {
+        v: INDEX,
+        target: target.clone(),
+        intention: seq,
+        taken_at: now,
+        keep_until: now + keep,
+        files: Vec::new(),
+    };
     for (kind, manifests) in by_kind(manifests) {
         if !still_wanted(ports, target, seq).await? {
             return Ok(Performed::Gone);
@@ -165,10 +171,7 @@ mod tests {
             yaml: format!("---\nkind: Deployment\nmetadata:\n  name: {name}\n\n"),
         };
         let text = documents(&[manifest("a"), manifest("b")]);
-        assert_eq!(
-            text,
-            "---\nkind: Deployment\nmetadata:\n  name: a\n---\nkind: Deployment\nmetadata:\n  name: b\n"
-        );
+        assert_eq!(text, "---\nkind: Deployment\nmetadata:\n  name: a\n---\nkind: Deployment\nmetadata:\n  name: b\n");
         assert_eq!(file_part("HorizontalPodAutoscaler"), "horizontalpodautoscaler");
         assert_eq!(stamp(Timestamp(1_795_248_107_000)), "20261121T080147Z");
     }

@@ -81,20 +81,13 @@ fn or_missing<T>(facts: &mut Facts, source: &str, fetched: PortResult<T>) -> Opt
 type AboutImage = (Digest, PortResult<Option<ImageFact>>, Option<PortResult<ScanFact>>);
 
 /// Asks the registry for every image, all at once; in the order of their digests.
-async fn images(
-    ports: &Ports,
-    place: &Place,
-    wanted: &BTreeMap<Digest, Repository>,
-    scans: bool,
-) -> Vec<AboutImage> {
+async fn images(ports: &Ports, place: &Place, wanted: &BTreeMap<Digest, Repository>, scans: bool) -> Vec<AboutImage> {
     let mut tasks = JoinSet::new();
     for (digest, repository) in wanted {
         let (registry, place) = (ports.registry.clone(), place.clone());
         let (digest, repository) = (*digest, repository.clone());
         tasks.spawn(async move {
-            let scan = async {
-                if scans { Some(registry.scan(&place, &repository, &digest).await) } else { None }
-            };
+            let scan = async { if scans { Some(registry.scan(&place, &repository, &digest).await) } else { None } };
             let (image, scan) = tokio::join!(registry.image(&place, &repository, &digest), scan);
             (digest, image, scan)
         });

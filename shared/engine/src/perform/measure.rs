@@ -1,6 +1,6 @@
 //! Measuring the next window of a watch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_domain::action::{Measure, ObjectKey, Outcome, Window};
 use portcullis_domain::names::{Seq, TargetId};
@@ -63,7 +63,7 @@ pub(super) async fn measure(
     let (measured, alarms, objects) = tokio::join!(
         ports.metrics.measure(target, place, ask, from, to),
         async {
-            if ask.alarms.is_empty() { Ok(Default::default()) } else { ports.metrics.alarms(place, &ask.alarms).await }
+            if ask.alarms.is_empty() { Ok(BTreeMap::new()) } else { ports.metrics.alarms(place, &ask.alarms).await }
         },
         ports.cluster.observe(target, place, &services),
     );

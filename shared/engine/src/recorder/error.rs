@@ -20,7 +20,9 @@ pub enum RecordError {
         target: TargetId,
     },
     /// This machine's clock is behind the ledger.
-    #[error("{target}: this machine's clock is {behind} behind the ledger's last entry; set it before anything is decided")]
+    #[error(
+        "{target}: this machine's clock is {behind} behind the ledger's last entry; set it before anything is decided"
+    )]
     Clock {
         /// The target.
         target: TargetId,

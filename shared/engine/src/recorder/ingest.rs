@@ -85,7 +85,7 @@ impl Recorder {
         policy: &SealedPolicy,
         fact: &Fact,
     ) -> Result<(route::PushContext, Option<PortError>), RecordError> {
-        let mut context = route::PushContext { tags: Default::default(), facts: None, commit: None };
+        let mut context = route::PushContext::default();
         let FactKind::ImagePushed { repository, digest, tag } = &fact.kind else { return Ok((context, None)) };
         let mut doubt = None;
         context.tags.extend(tag.clone());

@@ -28,12 +28,7 @@ pub enum Commanded {
 
 impl Recorder {
     /// Records a signed-in person's command.
-    pub async fn command(
-        &self,
-        target: &TargetId,
-        who: &Subject,
-        command: Command,
-    ) -> Result<Commanded, RecordError> {
+    pub async fn command(&self, target: &TargetId, who: &Subject, command: Command) -> Result<Commanded, RecordError> {
         let recorded = self.record(target, Signal::Person { who: who.clone(), command }, None).await?;
         if !recorded.events.is_empty() {
             // A commit point wants fresh facts: a person does not wait for the next look's usual time.
@@ -58,11 +53,7 @@ impl Recorder {
         typed: Option<String>,
         reason: Option<String>,
     ) -> Result<Commanded, RecordError> {
-        let policy = self
-            .ports
-            .policies
-            .get(target)
-            .ok_or_else(|| RecordError::NoPolicy { target: target.clone() })?;
+        let policy = self.ports.policies.get(target).ok_or_else(|| RecordError::NoPolicy { target: target.clone() })?;
         let (images, tagged) = self.images_of(&policy, commit).await?;
         let state = self.load(target).await?.state;
         let longest = tagged.unwrap_or_else(|| commit.clone());

@@ -11,16 +11,9 @@ use crate::codec::{self, Commit};
 use crate::core::apply;
 use crate::ports::Ledger;
 
-/// The longest line of a story.
-const MOST_LINE: usize = 260;
-
 impl World {
     /// Checks what must hold whatever happened: nothing was done to the cluster that must never be; the ledger is
     /// whole, chained, and folds into its head; after a rollback began nothing moves forward; one release at a time.
-    ///
-    /// # Panics
-    /// With the story so far, if it does not.
-    #[expect(clippy::unwrap_used, reason = "a check fails by panicking")]
     pub async fn assert_sound(&self) {
         let story = self.story().await;
         assert_eq!(self.cluster.violations(), Vec::<String>::new(), "{story}");
@@ -39,24 +32,6 @@ impl World {
         assert_eq!((head.version, head.chain), (state.seq, chain));
         assert_eq!(codec::decode_head(&head.snapshot).unwrap(), state, "the ledger folds into its head");
         check_order(&events, &story);
-    }
-
-    /// The ledger as one line per event.
-    pub async fn story(&self) -> String {
-        let events = self.events().await;
-        let from = events.first().map_or(0, |event| event.at.0);
-        let lines = events.iter().map(|event| {
-            let what = match &event.what {
-                What::Judged { judgement, .. } => judgement
-                    .gates
-                    .iter()
-                    .fold("Judged".to_owned(), |line, gate| format!("{line} | {} {}: {}", gate.gate, gate.verdict, gate.why)),
-                what => format!("{what:?}"),
-            };
-            let short: String = what.chars().take(MOST_LINE).collect();
-            format!("{:>9.3}s {:>4} {short}\n", (event.at.0 - from) as f64 / 1_000.0, event.seq)
-        });
-        lines.collect()
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portcullis_domain::digest::Digest;
 use portcullis_domain::facts::CommitFacts;
-use portcullis_domain::names::{GroupName, Identity, ServiceName, Subject};
+use portcullis_domain::names::{CommitSha, GroupName, Identity, Repository, ServiceName, Subject, Tag};
 use portcullis_domain::policy::{
     Comparison, Gates, HoldFor, Intake, Limits, Metric, Mode, Place, Policy, Quorum, RollBack, ScanAction, ScanRule,
     Service, ServiceKind, Severity, Strategy, Test, TestKind, Trigger, Waiting, Watch,
 };
 use portcullis_domain::time::Millis;
 
-use super::{World, commit, name, repository};
+use super::World;
 
 /// The account of the stories.
 pub(super) const ACCOUNT: &str = "444444444444";
@@ -20,7 +21,6 @@ pub(super) const REGION: &str = "us-east-1";
 impl World {
     /// The policy of the stories: `api`, then `web`; a scan, one approval of `managers` (kofi, ama), one smoke test,
     /// ten minutes of watch in windows of one, alarms `shop-*`, an hour in which it may be rolled back.
-    #[expect(clippy::unwrap_used, reason = "fixed names")]
     pub fn policy() -> Policy {
         let subject = |text: &str| Subject::new(text).unwrap();
         let account = |text: &str| BTreeSet::from([Identity::new(&format!("github:{text}")).unwrap()]);
@@ -102,7 +102,6 @@ impl World {
     }
 
     /// The source repository knows commit `n` of `main` and everything before it; `dev` wrote it.
-    #[expect(clippy::unwrap_used, reason = "fixed names")]
     pub(super) fn know_commit(&self, n: u32) {
         let facts = CommitFacts {
             commit: Some(commit(n)),
@@ -115,4 +114,30 @@ impl World {
         };
         self.source.set(&commit(n), facts);
     }
+}
+
+/// The commit of this number.
+pub fn commit(n: u32) -> CommitSha {
+    CommitSha::new(&Digest::of(format!("commit {n}").as_bytes()).hex()[..40]).unwrap()
+}
+
+/// The tag of a commit's images.
+pub fn tag(n: u32) -> Tag {
+    Tag::new(commit(n).as_str()).unwrap()
+}
+
+/// The digest of a service's image of a commit.
+pub fn image(service: &str, n: u32) -> Digest {
+    Digest::of(format!("{service} {n}").as_bytes())
+}
+
+/// The repository of a service.
+pub fn repository(service: &str) -> Repository {
+    let (account, region) = (ACCOUNT, REGION);
+    Repository::new(&format!("{account}.dkr.ecr.{region}.amazonaws.com/shop/{service}")).unwrap()
+}
+
+/// The name of a service.
+pub fn name(service: &str) -> ServiceName {
+    ServiceName::new(service).unwrap()
 }

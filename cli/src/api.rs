@@ -1,0 +1,489 @@
+//! What the HTTP API says and takes, and what every screen is made from. JSON, snake_case, milliseconds since 1970.
+
+use std::collections::BTreeMap;
+
+use portcullis_domain::digest::Digest;
+use portcullis_domain::event::Event;
+use portcullis_domain::facts::AlarmFact;
+use portcullis_domain::names::{AlarmName, CommitSha, ReleaseId, Seq, ServiceName, Subject, TargetId};
+use portcullis_domain::plan::PlanId;
+use portcullis_domain::policy::{Mode, Policy, Strategy};
+use portcullis_domain::scope::{Scope, Stop};
+use portcullis_domain::signal::Command;
+use portcullis_domain::target::{Phase, Release, Serving};
+use portcullis_domain::time::{Millis, Timestamp};
+use portcullis_domain::verdict::Judgement;
+use serde::{Deserialize, Serialize};
+
+/// Where a release is, or how it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    /// Its images come in.
+    Gathering,
+    /// Its gates are judged.
+    Gated,
+    /// The gates held; somebody else deploys it.
+    Cleared,
+    /// The namespace is backed up.
+    BackingUp,
+    /// The new colour comes up.
+    Deploying,
+    /// The tests run.
+    Verifying,
+    /// Traffic moves.
+    Switching,
+    /// It serves and is watched.
+    Watching,
+    /// It was verified live and serves.
+    Live,
+    /// What served before is brought back.
+    RollingBack,
+    /// A person is needed.
+    NeedsHelp,
+    /// What served before serves again.
+    RolledBack,
+    /// It was live until a later one was.
+    Replaced,
+    /// A gate blocked it, or a person vetoed it.
+    Rejected,
+    /// Images, approvals or another gate did not come in time.
+    Expired,
+    /// A newer one took its place before it began.
+    Superseded,
+    /// A person gave it up.
+    Cancelled,
+    /// The gates held; in `observe` mode nothing is done.
+    Observed,
+    /// It failed before it changed anything that serves.
+    Failed,
+    /// A person took what was on the cluster as it was.
+    Resolved,
+}
+
+impl State {
+    /// Every state, in the order of a life.
+    pub(crate) const ALL: [State; 20] = [
+        State::Gathering,
+        State::Gated,
+        State::Cleared,
+        State::BackingUp,
+        State::Deploying,
+        State::Verifying,
+        State::Switching,
+        State::Watching,
+        State::Live,
+        State::RollingBack,
+        State::NeedsHelp,
+        State::RolledBack,
+        State::Replaced,
+        State::Rejected,
+        State::Expired,
+        State::Superseded,
+        State::Cancelled,
+        State::Observed,
+        State::Failed,
+        State::Resolved,
+    ];
+
+    /// As the API writes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            State::Gathering => "gathering",
+            State::Gated => "gated",
+            State::Cleared => "cleared",
+            State::BackingUp => "backing_up",
+            State::Deploying => "deploying",
+            State::Verifying => "verifying",
+            State::Switching => "switching",
+            State::Watching => "watching",
+            State::Live => "live",
+            State::RollingBack => "rolling_back",
+            State::NeedsHelp => "needs_help",
+            State::RolledBack => "rolled_back",
+            State::Replaced => "replaced",
+            State::Rejected => "rejected",
+            State::Expired => "expired",
+            State::Superseded => "superseded",
+            State::Cancelled => "cancelled",
+            State::Observed => "observed",
+            State::Failed => "failed",
+            State::Resolved => "resolved",
+        }
+    }
+
+    /// The state of this name.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// Whether nothing more will happen to it by itself.
+    pub(crate) fn is_settled(self) -> bool {
+        self >= State::RolledBack || self == State::Live
+    }
+}
+
+impl From<Phase> for State {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Gathering => State::Gathering,
+            Phase::Gated => State::Gated,
+            Phase::Cleared => State::Cleared,
+            Phase::BackingUp => State::BackingUp,
+            Phase::Deploying { .. } => State::Deploying,
+            Phase::Verifying => State::Verifying,
+            Phase::Switching { .. } => State::Switching,
+            Phase::Watching => State::Watching,
+            Phase::Live => State::Live,
+            Phase::RollingBack => State::RollingBack,
+            Phase::NeedsHelp => State::NeedsHelp,
+        }
+    }
+}
+
+/// A release in one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReleaseSummary {
+    /// Its number.
+    pub(crate) id: ReleaseId,
+    /// Where.
+    pub(crate) target: TargetId,
+    /// Where it is, or how it ended.
+    pub(crate) state: State,
+    /// The commit.
+    pub(crate) commit: CommitSha,
+    /// The commit's title, where known.
+    pub(crate) title: Option<String>,
+    /// Who asked for it; none = a push did.
+    pub(crate) requested_by: Option<Subject>,
+    /// When it was opened.
+    pub(crate) opened_at: Timestamp,
+    /// When its state last changed.
+    pub(crate) changed_at: Timestamp,
+    /// Forward steps are stopped.
+    pub(crate) paused: bool,
+    /// What it waits for, or why it ended, in one line.
+    pub(crate) why: Option<String>,
+    /// The plan that can be approved.
+    pub(crate) plan: Option<PlanId>,
+    /// Whether a person is asked something.
+    pub(crate) asks: bool,
+}
+
+/// What of a policy is worth showing beside a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rules {
+    /// How much Portcullis does there.
+    pub(crate) mode: Mode,
+    /// The watch's length.
+    pub(crate) watch: Millis,
+    /// How long a release may be rolled back by itself after live.
+    pub(crate) window: Millis,
+    /// Whether there is something to verify.
+    pub(crate) verify: bool,
+    /// Whether digests take over in the live Deployment instead of beside it.
+    pub(crate) rolling: bool,
+    /// The source folder per service, where it has one.
+    pub(crate) sources: BTreeMap<ServiceName, String>,
+}
+
+impl From<&Policy> for Rules {
+    fn from(policy: &Policy) -> Self {
+        Self {
+            mode: policy.mode,
+            watch: policy.watch.length,
+            window: policy.roll_back.window,
+            verify: !policy.verify.is_empty(),
+            rolling: policy.strategy == Strategy::Rolling,
+            sources: policy
+                .services
+                .iter()
+                .filter_map(|service| Some((service.name.clone(), service.source.clone()?)))
+                .collect(),
+        }
+    }
+}
+
+/// Everything about one release.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ReleaseDetail {
+    /// It in one line.
+    #[serde(flatten)]
+    pub(crate) summary: ReleaseSummary,
+    /// What its gates said last, with their evidence.
+    pub(crate) gates: Option<Judgement>,
+    /// What serves now in its environment.
+    pub(crate) live: BTreeMap<ServiceName, Serving>,
+    /// The alarms its environment's policy names.
+    pub(crate) alarms: BTreeMap<AlarmName, AlarmFact>,
+    /// Until when no write is made there.
+    pub(crate) hands_off: Option<Timestamp>,
+    /// The rules it runs on, or would.
+    pub(crate) rules: Option<Rules>,
+    /// Its state as last known: for one that ended, just before its end.
+    pub(crate) release: Release,
+    /// Its events.
+    pub(crate) ledger: Vec<Event>,
+}
+
+/// One environment in one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TargetSummary {
+    /// Which.
+    pub(crate) target: TargetId,
+    /// How much Portcullis does there; none = no policy that is known here names it.
+    pub(crate) mode: Option<Mode>,
+    /// The position of its last event.
+    pub(crate) seq: Seq,
+    /// What serves.
+    pub(crate) live: BTreeMap<ServiceName, Serving>,
+    /// The releases that are not settled, and the one that is live.
+    pub(crate) releases: Vec<ReleaseSummary>,
+    /// Alarms that ring.
+    pub(crate) ringing: Vec<AlarmName>,
+    /// Until when no write is made.
+    pub(crate) hands_off: Option<Timestamp>,
+    /// Digests that were rolled back.
+    pub(crate) quarantine: BTreeMap<Digest, ReleaseId>,
+    /// Stops in force that concern it.
+    pub(crate) stops: Vec<StopAt>,
+}
+
+/// A stop and where it applies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StopAt {
+    /// Where.
+    pub(crate) scope: Scope,
+    /// Who, why, until when.
+    pub(crate) stop: Stop,
+}
+
+/// What a person can ask for: [`Command`] without what the server finds out by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "command", deny_unknown_fields)]
+pub(crate) enum Ask {
+    /// Open a release of a commit; the images are looked up in the registry.
+    Start {
+        /// The commit.
+        commit: CommitSha,
+        /// The typed confirmation.
+        #[serde(default)]
+        typed: Option<String>,
+        /// Why.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Approve a plan.
+    Approve {
+        /// The release.
+        release: ReleaseId,
+        /// The plan as shown.
+        plan: PlanId,
+        /// The typed confirmation.
+        #[serde(default)]
+        typed: Option<String>,
+    },
+    /// Veto a release.
+    Reject {
+        /// The release.
+        release: ReleaseId,
+        /// Why.
+        reason: String,
+    },
+    /// Let it go on.
+    Promote {
+        /// The release.
+        release: ReleaseId,
+    },
+    /// Stop forward steps.
+    Pause {
+        /// The release.
+        release: ReleaseId,
+    },
+    /// Forward steps go on.
+    Resume {
+        /// The release.
+        release: ReleaseId,
+    },
+    /// Give a release up.
+    Cancel {
+        /// The release.
+        release: ReleaseId,
+        /// Why.
+        reason: String,
+    },
+    /// Bring back what served before.
+    RollBack {
+        /// The release to be back at.
+        #[serde(default)]
+        to: Option<ReleaseId>,
+        /// Why.
+        reason: String,
+    },
+    /// Take an alarm that rings as it is.
+    AcceptAlarm {
+        /// The release.
+        release: ReleaseId,
+        /// The alarm.
+        alarm: AlarmName,
+    },
+    /// Stop every write until then; none = writes go on.
+    HandsOff {
+        /// Until when.
+        until: Option<Timestamp>,
+        /// Why.
+        reason: String,
+    },
+    /// Allow a digest that was rolled back.
+    LiftQuarantine {
+        /// The digest.
+        digest: Digest,
+        /// Why.
+        reason: String,
+    },
+    /// End a release that needs help by taking what is there.
+    Resolve {
+        /// Why.
+        reason: String,
+    },
+    /// Take down the old colour now.
+    CloseWindow {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What asking comes to: a command for the ledger, or a commit whose images must be looked up first.
+pub(crate) enum Asked {
+    /// Look up the images of this commit.
+    Start {
+        /// The commit.
+        commit: CommitSha,
+        /// The typed confirmation.
+        typed: Option<String>,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Record this.
+    Command(Command),
+}
+
+/// Words people give are kept for ever: at most so many bytes.
+pub(crate) const MOST_WORDS: usize = 500;
+
+impl Ask {
+    /// What it comes to; an error names the field that is too long or empty.
+    pub(crate) fn asked(self) -> Result<Asked, String> {
+        let words = |text: String| -> Result<String, String> {
+            let text = crate::show::text::safe(text.trim());
+            match text.len() {
+                0 => Err("reason is empty: say why, it stays in the ledger".to_owned()),
+                1..=MOST_WORDS => Ok(text),
+                n => Err(format!("reason has {n} bytes, at most {MOST_WORDS} are kept")),
+            }
+        };
+        Ok(Asked::Command(match self {
+            Ask::Start { commit, typed, reason } => {
+                return Ok(Asked::Start { commit, typed, reason: reason.map(words).transpose()? });
+            }
+            Ask::Approve { release, plan, typed } => Command::Approve { release, plan, typed },
+            Ask::Reject { release, reason } => Command::Reject { release, reason: words(reason)? },
+            Ask::Promote { release } => Command::Promote { release },
+            Ask::Pause { release } => Command::Pause { release },
+            Ask::Resume { release } => Command::Resume { release },
+            Ask::Cancel { release, reason } => Command::Cancel { release, reason: words(reason)? },
+            Ask::RollBack { to, reason } => Command::RollBack { to, reason: words(reason)? },
+            Ask::AcceptAlarm { release, alarm } => Command::AcceptAlarm { release, alarm },
+            Ask::HandsOff { until, reason } => Command::HandsOff { until, reason: words(reason)? },
+            Ask::LiftQuarantine { digest, reason } => Command::LiftQuarantine { digest, reason: words(reason)? },
+            Ask::Resolve { reason } => Command::Resolve { reason: words(reason)? },
+            Ask::CloseWindow { reason } => Command::CloseWindow { reason: words(reason)? },
+        }))
+    }
+}
+
+/// What came of asking.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Answered {
+    /// The environment.
+    pub(crate) target: TargetId,
+    /// The person, as the token says.
+    pub(crate) who: Subject,
+    /// The release it concerned or opened, where there is one.
+    pub(crate) release: Option<ReleaseId>,
+    /// What was recorded, one line each; none = it was so already.
+    pub(crate) recorded: Vec<String>,
+}
+
+/// Put a stop on a scope, or lift it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StopAsk {
+    /// Where.
+    pub(crate) scope: Scope,
+    /// The stop; none = lift it.
+    pub(crate) stop: Option<StopWords>,
+}
+
+/// A stop as a person asks for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StopWords {
+    /// Why.
+    pub(crate) reason: String,
+    /// Until when; none = until it is lifted.
+    #[serde(default)]
+    pub(crate) until: Option<Timestamp>,
+}
+
+/// What an event came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum EventAnswer {
+    /// It is of no concern here; recorded in log and counters only.
+    Ignored(String),
+    /// It is in the ledgers of these environments (of none if it was done before).
+    Targets(Vec<TargetId>),
+}
+
+/// An error's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ErrorAnswer {
+    /// What was wrong, and what to do.
+    pub(crate) error: String,
+    /// The field that was wrong, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) field: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_read_back_from_their_names() {
+        for state in State::ALL {
+            assert_eq!(State::of_name(state.name()), Some(state));
+            assert_eq!(serde_json::to_value(state).unwrap(), serde_json::json!(state.name()));
+        }
+    }
+
+    #[test]
+    fn nobody_can_name_themselves_or_bring_images_of_their_own() {
+        for bad in [
+            r#"{"command":"approve","release":1,"plan":"0000-0000","who":"kofi"}"#,
+            r#"{"command":"start","commit":"8f3c2a1","images":{}}"#,
+            r#"{"command":"raise_epoch","reason":"x"}"#,
+        ] {
+            assert!(serde_json::from_str::<Ask>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_wanted_and_kept_short() {
+        let ask = |reason: &str| Ask::Resolve { reason: reason.to_owned() }.asked();
+        assert!(ask("  ").is_err() && ask(&"x".repeat(501)).is_err());
+        let Ok(Asked::Command(Command::Resolve { reason })) = ask(" was\u{1b} me ") else { panic!() };
+        assert_eq!(reason, "was me");
+    }
+}

@@ -1,0 +1,255 @@
+//! The server as its callers see it: started in this process, asked over HTTP.
+
+use std::path::{Path, PathBuf};
+
+use hyper::{Method, StatusCode};
+use portcullis_domain::names::Subject;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+
+use super::token::EventsTokens;
+use super::{Stack, StackOptions};
+use crate::client::{Answer, Client};
+use crate::show::screen::Screen;
+
+const TOKEN: &str = "an events token of a test";
+
+const POLICY: &str = r#"
+portcullis: 1
+application: volteryde
+registry: 444444444444.dkr.ecr.us-east-1.amazonaws.com/volteryde
+tags: ["{sha}"]
+services:
+  nestjs-service: {}
+environments:
+  production:
+    mode: deploy
+    account: "333333333333"
+    region: us-east-1
+    cluster: volteryde-production
+    namespace: volteryde-prod
+    branch: main
+    moving_tag: main-latest
+    gates: { approvals: [1 of release-managers] }
+    backup: { keep: 90d }
+    strategy: blue-green
+    watch:
+      for: 5m
+      healthy: { error_rate: below 1% }
+      alarms: { roll_back: ["volteryde-prod-app-*"] }
+    roll_back: { window: 24h, keep_old: 1h }
+metrics: { preset: local }
+people:
+  amara: { github: amara }
+groups:
+  release-managers: [kofi]
+"#;
+
+struct Server {
+    stack: Stack,
+    directory: tempfile::TempDir,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let stack = stack(directory.path()).await;
+        Self { stack, directory }
+    }
+
+    fn client(&self, token: &str) -> Client {
+        Client::new(&format!("http://{}", self.stack.address), SecretString::from(token)).unwrap()
+    }
+
+    fn person(&self, name: &str) -> Client {
+        let token = self.stack.people.add(&Subject::new(name).unwrap()).unwrap();
+        self.client(token.expose_secret())
+    }
+
+    async fn event(&self, body: impl Into<Vec<u8>>) -> Answer {
+        self.client(TOKEN).send(Method::POST, "/events", Some(body.into())).await.unwrap()
+    }
+}
+
+async fn stack(directory: &Path) -> Stack {
+    let policy: PathBuf = directory.join("policy.yaml");
+    std::fs::write(&policy, POLICY).unwrap();
+    let options = StackOptions {
+        policy: vec![policy],
+        data: directory.join("data"),
+        listen: ([127, 0, 0, 1], 0).into(),
+        tokens: EventsTokens::parse(TOKEN).unwrap(),
+        screen: Screen::PLAIN,
+    };
+    Stack::start(options).await.unwrap()
+}
+
+fn body(answer: &Answer) -> Value {
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+fn sample(path: &str) -> Value {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events").join(path);
+    serde_json::from_slice(&std::fs::read(root).unwrap()).unwrap()
+}
+
+fn push() -> Value {
+    sample("ecr/image-action-push.json")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_without_its_token_is_refused_whatever_it_says() {
+    let server = Server::start().await;
+    for token in ["x", "an events token of a tes", "an events token of a test2"] {
+        let answer = server.client(token).send(Method::POST, "/events", Some(b"{".to_vec())).await.unwrap();
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{token}");
+    }
+    server.stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_of_ours_is_recorded_once_and_a_redelivery_says_the_same() {
+    let server = Server::start().await;
+    let alarm = sample("cloudwatch/alarm-eventbridge-metric.json").to_string();
+    for _ in 0..2 {
+        let answer = server.event(alarm.clone()).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(body(&answer), json!({ "targets": ["volteryde/production"] }));
+    }
+    let targets = body(&server.person("kofi").send(Method::GET, "/api/targets", None).await.unwrap());
+    assert_eq!(targets[0]["ringing"], json!(["volteryde-prod-app-5xx"]));
+    assert_eq!(targets[0]["seq"], 1, "{targets}");
+    server.stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_says_nothing_here_is_accepted_and_ignored_with_its_reason() {
+    let server = Server::start().await;
+    for path in ["ecr/image-action-push-failure.json", "inspector/scan-ec2.json", "cloudwatch/unknown.json"] {
+        let answer = server.event(sample(path).to_string()).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{path}");
+        assert!(body(&answer)["ignored"].is_string(), "{path}");
+    }
+    let mut other = push();
+    other["detail"]["repository-name"] = json!("volteryde/another");
+    assert_eq!(server.event(other.to_string()).await.status, StatusCode::ACCEPTED);
+    server.stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mangled_events_get_a_clear_4xx_and_change_nothing() {
+    let server = Server::start().await;
+    let mut missing = push();
+    missing["detail"].as_object_mut().unwrap().remove("image-digest");
+    let mut wrong = push();
+    wrong["detail"]["image-digest"] = json!(7);
+    let mut foreign = push();
+    foreign["account"] = json!("999999999999");
+    let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
+    let huge = vec![b' '; portcullis_ingest::MAX_BODY + 1];
+    for (name, bytes, status, field) in [
+        ("missing", missing.to_string().into_bytes(), StatusCode::BAD_REQUEST, Some("detail.image-digest")),
+        ("wrong type", wrong.to_string().into_bytes(), StatusCode::BAD_REQUEST, Some("detail.image-digest")),
+        ("foreign", foreign.to_string().into_bytes(), StatusCode::FORBIDDEN, None),
+        ("not JSON", b"hello".to_vec(), StatusCode::BAD_REQUEST, Some("body")),
+        ("deep", deep.into_bytes(), StatusCode::BAD_REQUEST, Some("body")),
+        ("huge", huge, StatusCode::PAYLOAD_TOO_LARGE, None),
+        ("empty", Vec::new(), StatusCode::BAD_REQUEST, Some("body")),
+    ] {
+        let answer = server.event(bytes).await;
+        assert_eq!(answer.status, status, "{name}: {:?}", answer.body);
+        let words = body(&answer);
+        assert!(words["error"].is_string(), "{name}: {words}");
+        assert_eq!(words.get("field").and_then(Value::as_str), field, "{name}: {words}");
+    }
+    let targets = body(&server.person("kofi").send(Method::GET, "/api/targets", None).await.unwrap());
+    assert_eq!(targets[0]["seq"], 0, "{targets}");
+    server.stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_wants_a_persons_token_and_the_events_token_is_none() {
+    let server = Server::start().await;
+    for path in ["/api/targets", "/api/releases", "/api/releases/1", "/api/scopes"] {
+        let answer = server.client(TOKEN).send(Method::GET, path, None).await.unwrap();
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    let kofi = server.person("kofi");
+    for (path, status) in [
+        ("/api/releases", StatusCode::OK),
+        ("/api/releases/1", StatusCode::NOT_FOUND),
+        ("/api/releases?state=nonsense", StatusCode::BAD_REQUEST),
+        ("/api/releases?target=volteryde", StatusCode::BAD_REQUEST),
+        ("/nowhere", StatusCode::NOT_FOUND),
+        ("/events", StatusCode::METHOD_NOT_ALLOWED),
+        ("/healthz", StatusCode::OK),
+    ] {
+        assert_eq!(kofi.send(Method::GET, path, None).await.unwrap().status, status, "{path}");
+    }
+    server.stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_are_carried_out_or_refused_with_why() {
+    let server = Server::start().await;
+    let (kofi, stranger) = (server.person("kofi"), server.person("stranger"));
+    let path = "/api/targets/volteryde/production/commands";
+    let freeze = json!({ "command": "hands_off", "until": 4_102_444_800_000_u64, "reason": "restoring" });
+    let ask = |value: &Value| Some(value.to_string().into_bytes());
+
+    let answer = stranger.send(Method::POST, path, ask(&freeze)).await.unwrap();
+    assert_eq!(answer.status, StatusCode::CONFLICT);
+    assert!(body(&answer)["error"].as_str().unwrap().contains("not in the policy"), "{:?}", answer.body);
+
+    let approve = json!({ "command": "approve", "release": 9, "plan": "4be1-c07f" });
+    assert_eq!(kofi.send(Method::POST, path, ask(&approve)).await.unwrap().status, StatusCode::CONFLICT);
+    for wrong in [json!({ "command": "approve", "release": 9, "plan": "4be1-c07f", "who": "lena" }), json!({})] {
+        assert_eq!(kofi.send(Method::POST, path, ask(&wrong)).await.unwrap().status, StatusCode::BAD_REQUEST);
+    }
+    let unknown = "/api/targets/volteryde/nowhere/commands";
+    assert_eq!(kofi.send(Method::POST, unknown, ask(&approve)).await.unwrap().status, StatusCode::NOT_FOUND);
+
+    let stop = json!({ "scope": "all", "stop": { "reason": "incident" } });
+    assert_eq!(stranger.send(Method::POST, "/api/scopes", ask(&stop)).await.unwrap().status, StatusCode::CONFLICT);
+    assert_eq!(kofi.send(Method::POST, "/api/scopes", ask(&stop)).await.unwrap().status, StatusCode::OK);
+    let stops = body(&kofi.send(Method::GET, "/api/scopes", None).await.unwrap());
+    assert_eq!((&stops[0]["stop"]["who"], &stops[0]["stop"]["reason"]), (&json!("kofi"), &json!("incident")));
+    let lift = json!({ "scope": "all", "stop": null });
+    assert_eq!(kofi.send(Method::POST, "/api/scopes", ask(&lift)).await.unwrap().status, StatusCode::OK);
+    server.stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_finds_what_was_acknowledged() {
+    let server = Server::start().await;
+    let mut moving = push();
+    moving["detail"]["image-tag"] = json!("8f3c2a1b6d0e4f7792c5a8e31b04d6f9a7c2e510");
+    let digest = moving["detail"]["image-digest"].as_str().unwrap().parse().unwrap();
+    put_image(server.directory.path(), digest);
+    let answer = server.event(moving.to_string()).await;
+    assert_eq!(body(&answer), json!({ "targets": ["volteryde/production"] }));
+    server.stack.stop().await;
+
+    let stack = stack(server.directory.path()).await;
+    let server = Server { stack, directory: server.directory };
+    let kofi = server.person("kofi");
+    let release = body(&kofi.send(Method::GET, "/api/releases/1", None).await.unwrap());
+    assert_eq!(release["target"], "volteryde/production");
+    assert!(release["ledger"].as_array().unwrap().len() > 1, "{release}");
+    let metrics = kofi.send(Method::GET, "/metrics", None).await.unwrap();
+    let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
+    assert!(metrics.ends_with("# EOF\n") && metrics.contains("portcullis_releases{state=\"gated\"} 1"), "{metrics}");
+    server.stack.stop().await;
+}
+
+fn put_image(directory: &Path, digest: portcullis_domain::digest::Digest) {
+    use portcullis_domain::facts::ImageFact;
+    use portcullis_domain::names::{Repository, Tag};
+    use portcullis_domain::time::Timestamp;
+    let registry = crate::layout::Layout::new(&directory.join("data")).registry();
+    let registry = portcullis_embedded::registry::FileRegistry::new(&registry).unwrap();
+    let repository = "444444444444.dkr.ecr.us-east-1.amazonaws.com/volteryde/nestjs-service";
+    let tags = [Tag::new("8f3c2a1b6d0e4f7792c5a8e31b04d6f9a7c2e510").unwrap(), Tag::new("main-latest").unwrap()];
+    let fact = ImageFact { tags: tags.into(), pushed_at: Timestamp(1), size: None };
+    registry.put_image(&Repository::new(repository).unwrap(), &digest, &fact).unwrap();
+}
