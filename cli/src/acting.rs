@@ -35,11 +35,11 @@ pub(crate) async fn command(
     };
     Ok(match commanded {
         Commanded::Refused { why, .. } => Acted::Refused(why),
-        Commanded::Accepted(recorded) => Acted::Done(Answered {
+        Commanded::Accepted(done) => Acted::Done(Answered {
             target: target.clone(),
             who: who.clone(),
-            release: release(&recorded.events),
-            recorded: words(&recorded.events),
+            release: release(&done.events),
+            recorded: words(&done.events),
         }),
     })
 }

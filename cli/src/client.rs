@@ -94,11 +94,11 @@ impl Client {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        read(self.send(Method::GET, path, None).await?)
+        read(&self.send(Method::GET, path, None).await?)
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
-        read(self.send(Method::POST, path, Some(serde_json::to_vec(body)?)).await?)
+        read(&self.send(Method::POST, path, Some(serde_json::to_vec(body)?)).await?)
     }
 
     /// Every environment.
@@ -123,7 +123,7 @@ impl Client {
     /// Everything about one release; none = there is no such release.
     pub(crate) async fn release(&self, id: ReleaseId) -> anyhow::Result<Option<ReleaseDetail>> {
         let answer = self.send(Method::GET, &format!("/api/releases/{id}"), None).await?;
-        if answer.status == StatusCode::NOT_FOUND { Ok(None) } else { read(answer).map(Some) }
+        if answer.status == StatusCode::NOT_FOUND { Ok(None) } else { read(&answer).map(Some) }
     }
 
     /// Asks for something.
@@ -147,7 +147,7 @@ pub(crate) fn token_from_env() -> anyhow::Result<SecretString> {
     }
 }
 
-fn read<T: DeserializeOwned>(answer: Answer) -> anyhow::Result<T> {
+fn read<T: DeserializeOwned>(answer: &Answer) -> anyhow::Result<T> {
     if answer.status.is_success() {
         return serde_json::from_slice(&answer.body)
             .map_err(|error| anyhow::anyhow!("the server's answer is not what this version reads: {error}"));

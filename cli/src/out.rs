@@ -23,31 +23,31 @@ impl Out {
         Self { form: answer.output, screen: Screen::of_stdout(answer.ascii) }
     }
 
-    /// Moments as seen from now, here.
-    pub(crate) fn times(self) -> Times {
-        use portcullis_engine::ports::Clock as _;
-        Times::here(portcullis_embedded::clock::SystemClock.now())
-    }
-
     /// Prints the value as JSON, or what it reads like.
     pub(crate) fn answer<T: Serialize>(self, value: &T, words: impl FnOnce() -> String) -> anyhow::Result<()> {
         match self.form {
-            Output::Json => self.line(&serde_json::to_string_pretty(value)?),
-            Output::Table => self.line(&words()),
-        }
-    }
-
-    /// Prints a line. A reader that went away (`| head`) is no error.
-    pub(crate) fn line(self, words: &str) -> anyhow::Result<()> {
-        let mut stdout = std::io::stdout().lock();
-        match writeln!(stdout, "{words}").and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(()),
+            Output::Json => line(&serde_json::to_string_pretty(value)?),
+            Output::Table => line(&words()),
         }
     }
 
     /// Prints a line for people only.
     pub(crate) fn aside(self, words: &str) -> anyhow::Result<()> {
-        if self.form == Output::Table { self.line(words) } else { Ok(()) }
+        if self.form == Output::Table { line(words) } else { Ok(()) }
     }
+}
+
+/// Prints a line. A reader that went away (`| head`) is no error.
+pub(crate) fn line(words: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{words}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Moments as seen from now, here.
+pub(crate) fn times() -> Times {
+    use portcullis_engine::ports::Clock as _;
+    Times::here(portcullis_embedded::clock::SystemClock.now())
 }

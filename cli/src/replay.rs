@@ -1,6 +1,7 @@
 //! `replay`: what would these events do under this policy? The pure core alone, on ledgers in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -59,8 +60,11 @@ fn words(replayed: &Replayed) -> String {
         out.push_str("\n  nothing");
     }
     for decided in &replayed.decided {
+        if decided.words.is_empty() {
+            let _ = write!(out, "\n  {}  changes nothing", pad(&decided.target.to_string(), 24));
+        }
         for line in &decided.words {
-            out.push_str(&format!("\n  {}  {line}", pad(&decided.target.to_string(), 24)));
+            let _ = write!(out, "\n  {}  {line}", pad(&decided.target.to_string(), 24));
         }
     }
     out
@@ -140,7 +144,7 @@ impl Ledgers {
         for (target, state) in &self.targets {
             for due in next(state).actions {
                 let words = safe(&action_words(&due.intention.action));
-                out.push_str(&format!("\n  {}  release {}: {words}", pad(&target.to_string(), 24), due.release));
+                let _ = write!(out, "\n  {}  release {}: {words}", pad(&target.to_string(), 24), due.release);
             }
         }
         if out.ends_with("here):") {

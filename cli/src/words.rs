@@ -1,16 +1,20 @@
 //! Every event in words, one line each. Screens, notices and the demo say the same thing in the same words.
 
+mod phrases;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_domain::action::{Action, Intention, Outcome, Part, Purpose, Value, Write};
-use portcullis_domain::event::{Actor, End, Event, What};
+use portcullis_domain::event::{Event, What};
 use portcullis_domain::facts::AlarmState;
 use portcullis_domain::names::{AlarmName, ReleaseId, Seq, ServiceName};
 use portcullis_domain::policy::Colour;
-use portcullis_domain::target::{Phase, Serving};
+use portcullis_domain::target::Phase;
 use portcullis_domain::time::Timestamp;
 use portcullis_domain::verdict::Verdict;
 
+pub(crate) use self::phrases::{action_words, short, version};
+use self::phrases::{alarm_word, by, end_words, phase_words, serving, times};
 use crate::show::screen::Tone;
 use crate::show::text::count;
 
@@ -161,7 +165,8 @@ impl Narrator {
                     (Some(who), None) => who.to_string(),
                     (Some(who), Some(reason)) => format!("{who}: {reason}"),
                 };
-                let title = facts.as_ref().map(|facts| format!(" {}", facts.title)).unwrap_or_default();
+                let title = facts.as_ref().map(|facts| &facts.title).filter(|title| !title.is_empty());
+                let title = title.map(|title| format!(" {title}")).unwrap_or_default();
                 ("opened", format!("release {release}: {}{title}, by {by}", commit.short()), Plain, true)
             }
             What::ImageAdded { service, artifact, .. } if artifact.kept => {
@@ -320,106 +325,6 @@ impl Narrator {
             Outcome::Failed { why } => ("failed once", format!("{what}: {why}; tried again"), Warn, false),
         };
         (verb.to_owned(), detail, tone, key)
-    }
-}
-
-/// The service's name as lines with several of them show it: without a `-service` at its end.
-pub(crate) fn short(service: &ServiceName) -> &str {
-    let name = service.as_str();
-    name.strip_suffix("-service").filter(|rest| !rest.is_empty()).unwrap_or(name)
-}
-
-/// What serves of one service, as people name it: its commit, else a tag, else its digest.
-pub(crate) fn version(serving: &Serving) -> String {
-    match (&serving.commit, &serving.tag) {
-        (Some(commit), _) => commit.short().to_owned(),
-        (None, Some(tag)) => tag.to_string(),
-        (None, None) => serving.digest.short(),
-    }
-}
-
-fn serving(live: &BTreeMap<ServiceName, Serving>) -> String {
-    let all: Vec<String> = live.iter().map(|(name, serving)| format!("{} {}", short(name), version(serving))).collect();
-    if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
-}
-
-fn by(actor: &Actor) -> String {
-    match actor {
-        Actor::Portcullis => "Portcullis".to_owned(),
-        Actor::Outside => "the outside".to_owned(),
-        Actor::Person(who) => who.to_string(),
-    }
-}
-
-fn times(count: u32) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{count} times") }
-}
-
-/// An alarm's state as its owner writes it.
-pub(crate) fn alarm_word(state: AlarmState) -> &'static str {
-    match state {
-        AlarmState::Ok => "OK",
-        AlarmState::Alarm => "ALARM",
-        AlarmState::InsufficientData => "INSUFFICIENT_DATA",
-    }
-}
-
-fn end_words(end: End) -> (&'static str, Tone) {
-    match end {
-        End::Rejected => ("REJECTED", Tone::Bad),
-        End::Expired => ("expired", Tone::Warn),
-        End::Superseded => ("superseded", Tone::Plain),
-        End::Cancelled => ("cancelled", Tone::Plain),
-        End::Observed => ("observed", Tone::Good),
-        End::Failed => ("FAILED", Tone::Bad),
-    }
-}
-
-/// A phase in words.
-pub(crate) fn phase_words(phase: Phase) -> String {
-    match phase {
-        Phase::Gathering => "its images come in".into(),
-        Phase::Gated => "its gates are judged".into(),
-        Phase::Cleared => "cleared; somebody else deploys it".into(),
-        Phase::BackingUp => "backing up".into(),
-        Phase::Deploying { wave } => format!("deploying wave {}", wave + 1),
-        Phase::Verifying => "verifying".into(),
-        Phase::Switching { step, wave } => format!("switching step {}, wave {}", step + 1, wave + 1),
-        Phase::Watching => "watching".into(),
-        Phase::Live => "live".into(),
-        Phase::RollingBack => "rolling back".into(),
-        Phase::NeedsHelp => "a person is needed".into(),
-    }
-}
-
-/// An action in words, as what will be done.
-pub(crate) fn action_words(action: &Action) -> String {
-    match action {
-        Action::Look(_) => "read the facts of the gates".into(),
-        Action::BackUp { prefix, .. } => format!("back up every manifest to {prefix}"),
-        Action::Write(write) => {
-            let why = match write.purpose {
-                Purpose::Deploy => "deploy",
-                Purpose::Claim => "claim",
-                Purpose::Switch => "switch",
-                Purpose::Drain => "drain",
-                Purpose::Restore => "restore",
-            };
-            let to = match write.to {
-                Value::Workload { digest, replicas } => {
-                    format!("{} x {}", count(u64::from(replicas), "pod"), digest.short())
-                }
-                Value::Traffic { green } => format!("{}% green", green / 100),
-            };
-            format!("{why} {}: {to}", write.object)
-        }
-        Action::AwaitReady(ask) if ask.replicas == 0 => format!("wait until {} is gone", ask.object),
-        Action::AwaitReady(ask) => {
-            format!("wait until {} has {} ready", ask.object, count(u64::from(ask.replicas), "pod"))
-        }
-        Action::RunTest { test, .. } => format!("run test {}", test.name),
-        Action::Measure(ask) => format!("measure every {}", ask.every),
-        Action::Observe => "read the objects of the environment".into(),
     }
 }
 

@@ -77,8 +77,10 @@ impl Api {
     ) -> Result<Answer, String> {
         let address = *self.address.read().unwrap();
         let address = address.ok_or("no server listens yet")?;
-        let mut request =
-            Request::builder().method(method).uri(format!("http://{address}{path}")).header(CONTENT_TYPE, "application/json");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://{address}{path}"))
+            .header(CONTENT_TYPE, "application/json");
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
@@ -165,15 +167,15 @@ impl Api {
 
     /// Waits until a release of this commit is as wanted.
     pub async fn until(&self, what: &str, commit: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let found = wait::until(what, LIFE, async || {
+        wait::until(what, LIFE, async || {
             let all = self.get("/api/releases").await?.json();
             let found = all.as_array().and_then(|all| all.iter().find(|one| one["commit"] == commit).cloned());
             match found {
                 Some(found) if wanted(&found) => Ok(found),
                 other => Err(format!("{other:?} among {all}")),
             }
-        });
-        found.await
+        })
+        .await
     }
 
     /// Waits until a release of this commit is in this state.
@@ -202,9 +204,5 @@ impl Api {
 
 /// The events of a release's details that are of this type.
 pub fn events<'a>(detail: &'a Value, what: &str) -> Vec<&'a Value> {
-    detail["ledger"].as_array().into_iter().flatten().filter(|event| event_type(event) == what).collect()
-}
-
-fn event_type(event: &Value) -> &str {
-    event["what"].as_str().or_else(|| event["type"].as_str()).unwrap_or_default()
+    detail["ledger"].as_array().into_iter().flatten().filter(|event| event["event"] == what).collect()
 }

@@ -9,7 +9,12 @@
 //!
 //! Everything here panics with what it saw: a test that can not go on has failed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on fails"
+)]
 
 pub mod api;
 pub mod binary;

@@ -10,10 +10,7 @@ pub const LIFE: Duration = Duration::from_secs(150);
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// Asks until it is so; `Err` says what was seen instead.
-pub async fn until<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Result<T, String>>,
-{
+pub async fn until<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
     let began = Instant::now();
     loop {
         match ask().await {

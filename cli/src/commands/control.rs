@@ -101,7 +101,7 @@ async fn stop_or_lift(place: &Place, stop: StopAsk, out: Out) -> anyhow::Result<
         match &set {
             None => format!("{named}: not frozen."),
             Some(at) => {
-                let until = at.stop.until.map_or("it is lifted".to_owned(), |until| out.times().minute(until));
+                let until = at.stop.until.map_or("it is lifted".to_owned(), |until| crate::out::times().minute(until));
                 format!(
                     "{named}: no release passes a commit point until {until}; rollbacks go on.\n  by {}: {}",
                     at.stop.who, at.stop.reason

@@ -45,5 +45,5 @@ async fn status(
             return Err(crate::exit::not_found(format!("no policy and no ledger names {wanted}")));
         }
     }
-    out.answer(&targets, || show::status::show(&targets, out.screen, out.times()))
+    out.answer(&targets, || show::status::show(&targets, out.screen, crate::out::times()))
 }

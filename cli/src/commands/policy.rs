@@ -17,7 +17,7 @@ pub(crate) fn run(command: Policy, out: Out) -> anyhow::Result<()> {
     match command {
         Policy::Check { files } => check(&files, out),
         Policy::Explain { file, target } => explain(&file, target.as_ref(), out),
-        Policy::Schema => out.line(&serde_json::to_string_pretty(&portcullis_policy::json_schema())?),
+        Policy::Schema => crate::out::line(&serde_json::to_string_pretty(&portcullis_policy::json_schema())?),
     }
 }
 

@@ -17,22 +17,22 @@ pub(crate) async fn run(command: Release, out: Out) -> anyhow::Result<()> {
             let state = state.map(|name| state_of(&name)).transpose()?;
             let mut releases = Backend::open(&place, out.screen)?.releases(target.as_ref(), state).await?;
             releases.truncate(most);
-            out.answer(&releases, || list::show(&releases, out.screen, out.times()))
+            out.answer(&releases, || list::show(&releases, out.screen, crate::out::times()))
         }
         Release::Show { release, all, place } => {
             let view = view(release, &place, out).await?;
-            out.answer(&view, || release::show(&view, out.screen, out.times(), all))
+            out.answer(&view, || release::show(&view, out.screen, crate::out::times(), all))
         }
         Release::Gates { release, place } => {
             let view = view(release, &place, out).await?;
             out.answer(&view.gates, || match &view.gates {
-                Some(judgement) => gates::tree(judgement, view.summary.plan, out.screen, out.times(), true),
+                Some(judgement) => gates::tree(judgement, view.summary.plan, out.screen, crate::out::times(), true),
                 None => format!("Release {release} has not been judged yet: its images are still coming in."),
             })
         }
         Release::Ledger { release, place } => {
             let view = view(release, &place, out).await?;
-            out.answer(&view.ledger, || timeline::ledger(&view.ledger, out.screen, out.times()))
+            out.answer(&view.ledger, || timeline::ledger(&view.ledger, out.screen, crate::out::times()))
         }
         Release::Start { target, commit, confirm, reason, place } => {
             ask(&place, &target, &Ask::Start { commit, typed: confirm, reason }, out).await

@@ -47,7 +47,7 @@ pub(crate) fn draw(reports: &[LoadReport], bucket: u64, screen: Screen) -> Strin
         });
         out.push_str(&row(&label, shares, screen));
     }
-    let worst = columns.iter().map(|column| share_of(column)).max().unwrap_or(0).max(1);
+    let worst = columns.iter().map(share_of).max().unwrap_or(0).max(1);
     let errors = columns.iter().map(|column| (share_of(column) * 5).div_ceil(worst));
     out.push_str(&row("   errors", errors, screen));
     out.push_str(&axis(columns.len(), u64::try_from(wide).unwrap_or(1) * bucket));
@@ -62,7 +62,8 @@ fn share(part: u64, all: u64) -> usize {
 /// Thousandths of a column's answers that failed.
 fn share_of(column: &Column) -> usize {
     let all: u64 = column.versions.values().sum();
-    if all == 0 { 0 } else { usize::try_from(column.failed * 1_000 / all).unwrap_or(1_000) }
+    let share = (column.failed * 1_000).checked_div(all).unwrap_or(0);
+    usize::try_from(share).unwrap_or(1_000)
 }
 
 fn row(label: &str, eighths: impl Iterator<Item = usize>, screen: Screen) -> String {

@@ -49,7 +49,7 @@ pub(crate) async fn run(flags: Demo, out: Out) -> anyhow::Result<()> {
     let program = if std::env::var_os("CARGO").is_some() { "cargo run --" } else { "portcullis" };
     teller.say(&format!("\nLook around:   {program} release show {} --data {at}", ended.bad.id))?;
     if out.form == Output::Json {
-        out.line(&ended.json().to_string())?;
+        crate::out::line(&ended.json().to_string())?;
     }
     if ended.broken.is_empty() {
         return Ok(());
@@ -79,7 +79,7 @@ pub(crate) struct Teller {
 impl Teller {
     fn say(self, words: &str) -> anyhow::Result<()> {
         match self.out.form {
-            Output::Table => self.out.line(words),
+            Output::Table => crate::out::line(words),
             Output::Json => {
                 eprintln!("{words}");
                 Ok(())

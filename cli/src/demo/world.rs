@@ -128,8 +128,8 @@ impl World {
         let targets = self.library.targets(self.began).await?;
         let live = targets.iter().find(|summary| summary.target == self.target);
         let digest = live.and_then(|summary| summary.live.get(&name)).map(|serving| serving.digest);
-        let known = (1..=self.first + 1).map(|n| version(n, None, None, "An earlier version"));
-        let found = known.filter(|version| digest == Some(digest_of(version, "nestjs-service"))).last();
+        let mut known = (1..=self.first + 1).map(|n| version(n, None, None, "An earlier version"));
+        let found = known.rfind(|version| digest == Some(digest_of(version, "nestjs-service")));
         Ok(found.unwrap_or_else(|| self.baseline.clone()))
     }
 

@@ -186,6 +186,9 @@ pub(crate) async fn run(flags: args::Serve, screen: Screen) -> anyhow::Result<()
     let stack = Stack::start(options).await?;
     let environments = stack.policies.set().policies.len();
     tracing::info!(address = %stack.address, data = %flags.data.display(), environments, "listening");
+    if !stack.address.ip().is_loopback() {
+        tracing::warn!("other machines can reach this server: put something that speaks TLS in front of it");
+    }
     until_told_to_stop(&stack.policies).await?;
     tracing::info!("stopping");
     stack.stop().await;

@@ -4,6 +4,7 @@ use super::screen::{Screen, Tone};
 use super::text::pad;
 use crate::api::{ReleaseSummary, State};
 use crate::when::Times;
+use std::fmt::Write as _;
 
 /// The releases in their order, one line each.
 pub(crate) fn show(releases: &[ReleaseSummary], screen: Screen, times: Times) -> String {
@@ -27,7 +28,7 @@ pub(crate) fn show(releases: &[ReleaseSummary], screen: Screen, times: Times) ->
         let id = release.id.to_string();
         let when = times.minute(release.changed_at);
         let line = row(&id, &release.target.to_string(), &state, release.commit.short(), &when, &what);
-        out.push_str(&format!("\n{}", line.trim_end()));
+        let _ = write!(out, "\n{}", line.trim_end());
     }
     out
 }

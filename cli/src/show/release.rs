@@ -108,13 +108,10 @@ fn to_do(view: &ReleaseDetail, times: Times) -> String {
             format!("nothing for traffic. {commit} may not be released here again until someone lifts it.")
         }
         State::RollingBack => "nothing: traffic is being brought back".into(),
-        State::Live => {
-            let window = view.rules.as_ref().zip(view.release.live_at).map(|(rules, at)| at + rules.window);
-            match window.filter(|until| *until > times.now() && view.release.live_at.is_some()) {
-                Some(until) => format!("nothing. It is still rolled back by itself until {}.", times.minute(until)),
-                None => "nothing".into(),
-            }
-        }
+        State::Live => match view.window_until.filter(|until| *until > times.now()) {
+            Some(until) => format!("nothing. It is still rolled back by itself until {}.", times.minute(until)),
+            None => "nothing".into(),
+        },
         State::Rejected | State::Expired | State::Cancelled | State::Failed => {
             format!("nothing for traffic. To try again, push a new commit or start a release of {commit}.")
         }
@@ -148,7 +145,9 @@ fn ways(view: &ReleaseDetail) -> String {
             let digest = brought.map_or_else(|| "DIGEST".to_owned(), |artifact| artifact.digest.short());
             out.push(("Lift", format!("portcullis quarantine lift {target} {digest} --reason TEXT")));
         }
-        State::Live => out.push(("Undo", format!("portcullis rollback {target} --reason TEXT"))),
+        State::Live if view.window_until.is_some() => {
+            out.push(("Undo", format!("portcullis rollback {target} --reason TEXT")));
+        }
         state if state.is_settled() => {}
         _ => {
             if asks || view.release.paused {

@@ -162,6 +162,7 @@ pub(crate) fn view(phase: Phase, state: State) -> ReleaseDetail {
             AlarmFact { state: AlarmState::Ok, changed_at: NIGHT },
         )]),
         hands_off: None,
+        window_until: None,
         rules: Some(Rules {
             mode: Mode::Deploy,
             watch: Millis::minutes(5),

@@ -97,8 +97,8 @@ impl Screen {
     /// A bar of 20 columns of which `share` of 10,000 is filled.
     pub(crate) fn bar(self, share: u16) -> String {
         let full = usize::from(share.min(10_000)) * 20 / 10_000;
-        let (open, fill, rest, close) = if self.ascii { ("[", "#", ".", "]") } else { ("▕", "█", "░", "▏") };
-        format!("{open}{}{}{close}", fill.repeat(full), rest.repeat(20 - full))
+        let (open, filled, rest, close) = if self.ascii { ("[", "#", ".", "]") } else { ("▕", "█", "░", "▏") };
+        format!("{open}{}{}{close}", filled.repeat(full), rest.repeat(20 - full))
     }
     /// One column of a chart: 0 = empty, 8 = full.
     pub(crate) fn column(self, eighths: usize) -> &'static str {

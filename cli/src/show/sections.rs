@@ -1,6 +1,7 @@
 //! The parts that a release's screen is made of: its title, its stages, its services.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use portcullis_domain::event::What;
 use portcullis_domain::facts::AlarmState;
@@ -106,23 +107,18 @@ pub(crate) fn byline(view: &ReleaseDetail, screen: Screen, times: Times) -> Stri
         .map(|approval| approval.who.as_str())
         .collect();
     let last = release.approvals.iter().map(|approval| approval.at).max();
-    let opened = match last.filter(|_| !approvals.is_empty()) {
-        Some(at) => {
-            format!("approved {} by {}", times.minute(at), approvals.into_iter().collect::<Vec<_>>().join(", "))
-        }
-        None => {
-            let by = release.requested_by.as_ref().map_or_else(|| "a push".to_owned(), ToString::to_string);
-            format!("opened {} by {by}", times.second(release.opened_at))
-        }
+    let opened = if let Some(at) = last.filter(|_| !approvals.is_empty()) {
+        format!("approved {} by {}", times.minute(at), approvals.into_iter().collect::<Vec<_>>().join(", "))
+    } else {
+        let by = release.requested_by.as_ref().map_or_else(|| "a push".to_owned(), ToString::to_string);
+        format!("opened {} by {by}", times.second(release.opened_at))
     };
     let people = facts.map(|facts| {
         let names: Vec<&str> =
             facts.people.iter().map(|id| id.as_str().split_once(':').map_or(id.as_str(), |(_, name)| name)).collect();
         match names.as_slice() {
-            [] => String::new(),
-            [few @ ..] if few.len() <= 3 => few.join(", "),
-            [a, b, rest @ ..] => format!("{a}, {b} and {} more", rest.len()),
-            [_] => String::new(),
+            [a, b, rest @ ..] if rest.len() > 1 => format!("{a}, {b} and {} more", rest.len()),
+            few => few.join(", "),
         }
     });
     let title = facts.map(|facts| {
@@ -204,7 +200,7 @@ pub(crate) fn services(view: &ReleaseDetail, screen: Screen) -> String {
         };
         let cell = |words: &str, columns| pad(&cut(&screen.safe(words), columns - 2, screen.more()), columns);
         let row = format!("  {}{}{}{size:>9}", cell(name.as_str(), 21), cell(&now, 23), cell(&this, 40));
-        out.push_str(&format!("\n{}", row.trim_end()));
+        let _ = write!(out, "\n{}", row.trim_end());
     }
     out
 }
@@ -261,7 +257,7 @@ pub(crate) fn fact(name: &str, words: &str, screen: Screen) -> String {
     for (at, line) in lines.iter().enumerate() {
         let name = if at == 0 { name } else { "" };
         debug_assert!(width(name) <= 7, "{name} is too long a name for a fact");
-        out.push_str(&format!("{}  {}{line}", if at == 0 { "" } else { "\n" }, pad(name, 7)));
+        let _ = write!(out, "{}  {}{line}", if at == 0 { "" } else { "\n" }, pad(name, 7));
     }
     out
 }

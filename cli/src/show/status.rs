@@ -35,7 +35,7 @@ fn one(target: &TargetSummary, screen: Screen, times: Times) -> String {
         out.push(line("alarm", &format!("{alarm} rings"), screen));
     }
     if let Some(until) = target.hands_off.filter(|until| *until > times.now()) {
-        out.push(line("hands", &format!("off until {}", times.second(until)), screen));
+        out.push(line("note", &format!("hands off until {}: nothing is written", times.second(until)), screen));
     }
     for at in &target.stops {
         let until = at.stop.until.map_or("it is lifted".to_owned(), |until| times.minute(until));

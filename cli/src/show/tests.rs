@@ -54,6 +54,16 @@ fn a_release_that_is_watched() {
 }
 
 #[test]
+fn a_release_that_is_live() {
+    let mut view = view(Phase::Live, State::Live);
+    view.release.policy = Some(super::samples::policy().into());
+    view.window_until = Some(NIGHT + Millis::hours(2));
+    view.ledger = story();
+    view.ledger.truncate(16);
+    insta::assert_snapshot!(show(&view));
+}
+
+#[test]
 fn a_release_that_needs_a_person() {
     let mut view = view(Phase::NeedsHelp, State::NeedsHelp);
     view.release.policy = Some(super::samples::policy().into());

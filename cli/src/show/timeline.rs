@@ -2,6 +2,7 @@
 
 use portcullis_domain::event::{Event, What};
 use portcullis_domain::time::Timestamp;
+use std::fmt::Write as _;
 
 use super::screen::{Screen, WIDTH};
 use super::text;
@@ -24,7 +25,7 @@ pub(crate) fn timeline(events: &[Event], screen: Screen, times: Times, all: bool
     for line in lines(events, all) {
         let today = when::day(line.at);
         if day != today && (!day.is_empty() || today != when::day(times.now())) {
-            out.push_str(&format!("\n  {today}"));
+            let _ = write!(out, "\n  {today}");
         }
         day = today;
         out.push('\n');
@@ -93,7 +94,7 @@ pub(crate) fn ledger(events: &[Event], screen: Screen, times: Times) -> String {
             let verb = screen.paint(line.tone, &text::pad(&screen.safe(&line.verb), VERB + 1));
             let room = WIDTH.saturating_sub(text::width(&head) + VERB + 1);
             let detail = screen.cut(&screen.safe(&line.plain()), room);
-            out.push_str(&format!("\n{}", format!("{head}{verb}{detail}").trim_end()));
+            let _ = write!(out, "\n{}", format!("{head}{verb}{detail}").trim_end());
         }
     }
     out

@@ -74,8 +74,6 @@ pub struct Ended {
     pub commit: CommitSha,
     /// Whether it was verified live.
     pub verified: bool,
-    /// The digests.
-    pub digests: BTreeMap<ServiceName, Digest>,
 }
 
 /// What serves for one service.
@@ -333,6 +331,10 @@ pub struct WatchState {
     pub healthy: Millis,
     /// Time that was measured and said nothing (no data, too little traffic).
     pub inconclusive: Millis,
+    /// Requests counted in the measured windows until live.
+    pub requests: u64,
+    /// Of them, failed (5xx).
+    pub failed: u64,
     /// Triggers that breach at the moment.
     pub breaches: Vec<Breach>,
     /// Services not ready, with since when.

@@ -1,10 +1,9 @@
-//! How commits and heads are stored: JSON that a person can read in twenty years, the larger heads deflated.
+//! How commits and heads are stored: JSON that a person can read in twenty years, the larger heads compressed (Brotli,
+//! RFC 7932).
 
-use std::io::{Read, Write};
+use std::io::Read;
 
-use flate2::Compression;
-use flate2::read::DeflateDecoder;
-use flate2::write::DeflateEncoder;
+use brotli::enc::BrotliEncoderParams;
 use portcullis_domain::digest::{Digest, FieldHasher};
 use portcullis_domain::event::Event;
 use portcullis_domain::target::Target;
@@ -16,20 +15,30 @@ pub const ENGINE: &str = env!("CARGO_PKG_VERSION");
 /// What this engine can read. A head that asks for more is left alone.
 pub const READER: u32 = 1;
 
-/// The largest encoded head, in bytes. The core bounds its state so that a rollback can always be appended.
+/// What an encoded head should not exceed, in bytes: tested at the largest allowed policy.
 pub const MOST_HEAD: usize = 32 * 1024;
 
-/// From this size on a head is deflated.
-const DEFLATE_ABOVE: usize = 8 * 1024;
-/// An inflated head larger than this was not written by us.
-const MOST_INFLATED: u64 = 4 * 1024 * 1024;
+/// What it can not exceed: below DynamoDB's item limit of 400 KB. Between the two a head is stored with a warning,
+/// because refusing it could refuse a rollback.
+pub const MOST_STORED: usize = 300 * 1024;
+
+/// From this size on a head is compressed.
+const COMPRESS_ABOVE: usize = 8 * 1024;
+/// A decompressed head larger than this was not written by us.
+const MOST_DECOMPRESSED: u64 = 4 * 1024 * 1024;
+/// The window, as a power of two: a digest that comes again anywhere in the state costs a few bytes, not 64 digits.
+const WINDOW: i32 = 22;
+/// Of 0 to 11: the smallest that finds matches well; a head of 200 KB takes a few milliseconds.
+const QUALITY: i32 = 5;
+/// Read at a time when decompressing.
+const BUFFER: usize = 16 * 1024;
 /// Raised when `apply` folds the same events into another state: then a snapshot is folded anew from the ledger.
 const FOLD: u8 = 1;
 /// The commit format.
 const COMMIT: u32 = 1;
 
 const PLAIN: u8 = b'j';
-const DEFLATED: u8 = b'z';
+const COMPRESSED: u8 = b'b';
 
 /// Why stored bytes could not be read, or a state not be stored.
 #[derive(Debug, thiserror::Error)]
@@ -50,14 +59,14 @@ pub enum CodecError {
         found: u8,
     },
     /// The state is too large to store.
-    #[error("the state takes {size} bytes, more than {MOST_HEAD}")]
+    #[error("the state takes {size} bytes, more than {MOST_STORED}")]
     TooLarge {
         /// Its encoded size.
         size: usize,
     },
-    /// A deflated head could not be inflated.
-    #[error("deflated bytes are damaged: {0}")]
-    Deflate(#[from] std::io::Error),
+    /// A compressed head could not be decompressed.
+    #[error("compressed bytes are damaged: {0}")]
+    Compression(#[from] std::io::Error),
 }
 
 /// What one append stores: events and what they were decided with.
@@ -109,20 +118,19 @@ impl Commit {
     }
 }
 
-/// Encodes a state: a tag for the form, the fold's version, then JSON, deflated above 8 KiB.
+/// Encodes a state: a tag for the form, the fold's version, then JSON, compressed above 8 KiB.
 pub fn encode_head(state: &Target) -> Result<Vec<u8>, CodecError> {
     let json = serde_json::to_vec(state)?;
-    let bytes = if json.len() > DEFLATE_ABOVE {
-        let mut encoder = DeflateEncoder::new(vec![DEFLATED, FOLD], Compression::fast());
-        encoder.write_all(&json)?;
-        encoder.finish()?
+    let mut bytes = Vec::with_capacity(json.len().min(MOST_HEAD) + 2);
+    if json.len() > COMPRESS_ABOVE {
+        bytes.extend([COMPRESSED, FOLD]);
+        let params = BrotliEncoderParams { lgwin: WINDOW, quality: QUALITY, ..BrotliEncoderParams::default() };
+        brotli::BrotliCompress(&mut json.as_slice(), &mut bytes, &params)?;
     } else {
-        let mut bytes = Vec::with_capacity(json.len() + 2);
         bytes.extend([PLAIN, FOLD]);
         bytes.extend(json);
-        bytes
-    };
-    if bytes.len() > MOST_HEAD {
+    }
+    if bytes.len() > MOST_STORED {
         return Err(CodecError::TooLarge { size: bytes.len() });
     }
     Ok(bytes)
@@ -140,9 +148,9 @@ pub fn decode_head(bytes: &[u8]) -> Result<Target, CodecError> {
     }
     match form {
         PLAIN => Ok(serde_json::from_slice(body)?),
-        DEFLATED => {
+        COMPRESSED => {
             let mut json = Vec::new();
-            DeflateDecoder::new(body).take(MOST_INFLATED).read_to_end(&mut json)?;
+            brotli::Decompressor::new(body, BUFFER).take(MOST_DECOMPRESSED).read_to_end(&mut json)?;
             Ok(serde_json::from_slice(&json)?)
         }
         other => Err(CodecError::Format { found: u32::from(other) }),
@@ -186,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn a_head_reads_back_plain_and_deflated() {
+    fn a_head_reads_back_plain_and_compressed() {
         let mut state = Target { seq: Seq(3), ..Target::default() };
         assert_eq!(decode_head(&encode_head(&state).unwrap()).unwrap(), state);
         for n in 0..200_u64 {
             state.quarantine.insert(Digest::of(&n.to_be_bytes()), ReleaseId(n));
         }
         let bytes = encode_head(&state).unwrap();
-        assert_eq!(bytes[0], DEFLATED);
+        assert_eq!(bytes[0], COMPRESSED);
         assert_eq!(decode_head(&bytes).unwrap(), state);
         assert_eq!(decode_head(&[]).unwrap(), Target::default());
     }
@@ -205,7 +213,7 @@ mod tests {
         assert!(matches!(decode_head(&bytes), Err(CodecError::Fold { found: 9 })));
         assert!(matches!(decode_head(&[b'x', FOLD]), Err(CodecError::Format { .. })));
         let mut state = Target::default();
-        for n in 0..2_000_u64 {
+        for n in 0..20_000_u64 {
             state.quarantine.insert(Digest::of(&n.to_be_bytes()), ReleaseId(n));
         }
         assert!(matches!(encode_head(&state), Err(CodecError::TooLarge { .. })));

@@ -308,9 +308,13 @@ fn prepare(
     let bytes = commit.encode().map_err(failed)?;
     let (before, min_reader) =
         loaded.head.as_ref().map_or((codec::genesis(), READER), |head| (head.chain, head.min_reader.max(READER)));
+    let snapshot = codec::encode_head(&state).map_err(failed)?;
+    if snapshot.len() > codec::MOST_HEAD {
+        tracing::warn!(%target, bytes = snapshot.len(), "the state is larger than it should be");
+    }
     let head = Head {
         version: state.seq,
-        snapshot: codec::encode_head(&state).map_err(failed)?,
+        snapshot,
         chain: codec::chain(before, &bytes),
         wake_at: next(&state).wake_at,
         min_reader,

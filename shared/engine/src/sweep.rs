@@ -177,7 +177,6 @@ fn knows(state: &Target, policy: &SealedPolicy, service: &ServiceName, tag: &Tag
     let open = |named| state.releases.values().any(|release| release.commit.matches(named));
     of_release().any(|artifact| artifact.digest == *digest)
         || state.live.get(service).is_some_and(|serving| serving.digest == *digest)
-        || state.ended.iter().any(|ended| ended.digests.get(service) == Some(digest))
         || commit.as_ref().is_some_and(|named| {
             let tried = state.commits.iter().any(|tried| tried.commit.matches(named));
             let old = state.outdated.iter().any(|outdated| outdated.matches(named));

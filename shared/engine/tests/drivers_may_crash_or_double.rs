@@ -127,12 +127,14 @@ async fn a_driver_parked_in_a_measurement_delays_no_alarm() {
 #[tokio::test(start_paused = true)]
 async fn a_driver_that_dies_after_any_effect_before_its_outcome_is_recorded_converges() {
     // The n-th call of each kind does its work and never returns; the process dies; another takes over.
+    let mut died = 0;
     for op in [Op::Put, Op::Write, Op::Export] {
         for nth in 0..6 {
             let mut world = gated().await;
             world.faults.hold_after_nth(op, nth);
             world.approve("kofi").await;
             world.run_for(Millis::seconds(25)).await;
+            died += world.faults.held(op).min(1);
             world.crash().await;
             world.faults.heal(op);
             world.run_until_phase("live").await;
@@ -140,6 +142,7 @@ async fn a_driver_that_dies_after_any_effect_before_its_outcome_is_recorded_conv
             world.assert_sound().await;
         }
     }
+    assert_eq!(died, 3 + 6 + 1, "two files and an index, six writes, one export");
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,6 +154,7 @@ async fn a_driver_that_dies_on_the_way_back_converges() {
         world.faults.hold_after_nth(Op::Write, nth);
         world.roll_back("ama").await;
         world.run_for(Millis::seconds(20)).await;
+        assert!(world.faults.held(Op::Write) > 0, "the driver is in its {nth}th write");
         world.crash().await;
         world.faults.heal(Op::Write);
         world.run_until(Millis::minutes(3), "rolled back", |state| state.releases.is_empty()).await;

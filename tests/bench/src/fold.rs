@@ -50,7 +50,9 @@ pub(crate) fn measure() -> Result<Vec<Line>> {
 
 fn fold(events: &[&Event]) -> Target {
     let mut target = Target::default();
-    events.iter().for_each(|event| apply(&mut target, event));
+    for event in events {
+        apply(&mut target, event);
+    }
     target
 }
 

@@ -53,7 +53,7 @@ pub(crate) enum Goal {
     /// Less than so much.
     Below(f64),
     /// Exactly so much.
-    #[expect(dead_code)] Exactly(f64),
+    Exactly(f64),
 }
 
 /// Something else, measured in the same run on the same machine.
@@ -65,7 +65,7 @@ pub(crate) struct Beside {
     pub(crate) reached: f64,
     /// Its unit.
     pub(crate) unit: &'static str,
-    /// `reached` of the line divided by this one's.
+    /// What was reached of it, as a share: how the one compares with the other.
     pub(crate) ratio: f64,
 }
 
@@ -113,8 +113,14 @@ impl Line {
         Self { goal: Some(goal), met: Some(met), ..self }
     }
 
+    /// What ran beside it, in the same unit.
     pub(crate) fn beside(self, what: impl Into<String>, reached: f64, unit: &'static str) -> Self {
         let ratio = if reached == 0.0 { f64::NAN } else { self.reached / reached };
+        self.beside_at(what, reached, unit, ratio)
+    }
+
+    /// What ran beside it, where the ratio is not that of the two figures shown.
+    pub(crate) fn beside_at(self, what: impl Into<String>, reached: f64, unit: &'static str, ratio: f64) -> Self {
         Self { beside: Beside { what: what.into(), reached, unit, ratio }, ..self }
     }
 
@@ -152,19 +158,25 @@ impl fmt::Display for Line {
         write!(f, "\n  {:<12} {reached} {unit}   {what}\n  {:<12} {ratio}", "beside", "ratio")?;
         for (name, value) in &self.details {
             let value = match value {
-                Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), show),
                 Value::String(text) => text.clone(),
                 Value::Object(map) => {
-                    let each = map.iter().map(|(name, value)| {
-                        format!("{name} {}", value.as_f64().map_or_else(|| value.to_string(), show))
-                    });
-                    each.collect::<Vec<_>>().join(", ")
+                    let each: Vec<String> =
+                        map.iter().map(|(name, value)| format!("{name} {}", plain(value))).collect();
+                    each.join(", ")
                 }
-                value => value.to_string(),
+                value => plain(value),
             };
             write!(f, "\n  {:<12} {value}", name.replace('_', " "))?;
         }
         Ok(())
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match (value.as_u64(), value.as_f64()) {
+        (Some(count), _) => thousands(&count.to_string()),
+        (None, Some(value)) => show(value),
+        _ => value.to_string(),
     }
 }
 
@@ -176,13 +188,16 @@ fn show(value: f64) -> String {
         v if v >= 1.0 => 2,
         _ => 3,
     };
-    let text = format!("{value:.decimals$}");
+    thousands(&format!("{value:.decimals$}"))
+}
+
+fn thousands(text: &str) -> String {
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
     let digits: Vec<char> = whole.chars().collect();
     let mut out = String::new();
     for (index, digit) in digits.iter().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 && digit.is_ascii_digit() && digits[index - 1].is_ascii_digit()
-        {
+        let apart = index > 0 && (digits.len() - index).is_multiple_of(3);
+        if apart && digits[index - 1].is_ascii_digit() {
             out.push(',');
         }
         out.push(*digit);

@@ -235,8 +235,7 @@ impl Target {
 
     fn remember(&mut self, id: ReleaseId, verified: bool) {
         let Some(release) = self.releases.get(&id) else { return };
-        let digests = release.artifacts.iter().map(|(service, artifact)| (service.clone(), artifact.digest)).collect();
-        let ended = Ended { release: id, commit: release.commit.clone(), verified, digests };
+        let ended = Ended { release: id, commit: release.commit.clone(), verified };
         self.ended.retain(|known| known.release != id);
         self.ended.insert(0, ended);
         self.ended.truncate(ENDED);

@@ -144,6 +144,10 @@ impl Release {
                 self.enter(Phase::Live, at);
                 self.asking = None;
                 self.live_at = Some(at);
+                // Its gates are passed; what they looked at stays in the ledger. Only the authors are still asked for.
+                if let Some(commit) = self.facts.take().and_then(|facts| facts.commit.clone()) {
+                    self.commit_facts = Some(commit);
+                }
                 self.until = Some(*window_until);
                 self.keep_old_until = Some(*keep_old_until);
             }

@@ -91,10 +91,9 @@ impl Draft<'_> {
 
     fn record_outdated(&mut self, pushed: &Pushed, why: String) {
         let known = self.target().outdated.contains(&pushed.commit);
-        // A redelivered push of a release that ended says nothing new.
-        let same = self.target().ended.iter().any(|ended| {
-            ended.commit.matches(&pushed.commit) && ended.digests.get(&pushed.service) == Some(&pushed.digest)
-        });
+        // A redelivered push of what is live, or was rolled back, says nothing new.
+        let same = self.target().live.get(&pushed.service).is_some_and(|live| live.digest == pushed.digest)
+            || self.target().quarantine.contains_key(&pushed.digest);
         if !known && !same {
             let (commit, service) = (pushed.commit.clone(), pushed.service.clone());
             self.push(What::Outdated { commit, service, digest: pushed.digest, why });

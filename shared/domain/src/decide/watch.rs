@@ -196,6 +196,8 @@ fn judge_window(
         let enough = window.is_some_and(|window| has_traffic(window, policy.watch.traffic));
         conclusive &= enough;
         let Some(window) = window else { continue };
+        next.requests += window.requests;
+        next.failed += window.failed;
         for (index, trigger) in triggers(policy, release.phase) {
             let Some(value) = window.values.get(&trigger.metric).copied() else {
                 conclusive = false;
@@ -289,6 +291,7 @@ fn unready(release: &Release, services: &BTreeMap<ServiceName, Window>) -> BTree
 fn line(services: &BTreeMap<ServiceName, Window>, conclusive: bool) -> String {
     let mut parts: Vec<String> = services
         .iter()
+        .filter(|(_, window)| !window.values.is_empty())
         .map(|(service, window)| {
             let show = |metric: Metric| window.values.get(&metric).map(|value| metric.show(*value));
             let errors = show(Metric::ErrorRate).map(|value| format!(" errors {value}")).unwrap_or_default();

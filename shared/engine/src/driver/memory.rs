@@ -63,7 +63,7 @@ impl Memory {
         }
     }
 
-    /// Forgets the pace of intentions that are no longer outstanding, and targets of which nothing is left.
+    /// Forgets the pace of intentions that are no longer outstanding.
     pub(super) fn forget_gone(&mut self, target: &TargetId, state: &Target) {
         if let Some(remembered) = self.targets.get_mut(target) {
             remembered.paces.retain(|seq, _| state.outstanding.contains_key(seq));
@@ -115,9 +115,6 @@ impl Memory {
     }
 
     fn of(&mut self, target: &TargetId) -> &mut Remembered {
-        if !self.targets.contains_key(target) {
-            self.targets.insert(target.clone(), Remembered::default());
-        }
         self.targets.entry(target.clone()).or_default()
     }
 }

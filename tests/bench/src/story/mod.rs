@@ -102,3 +102,17 @@ impl Teller {
         self.steps.push(Step { signal, given, events });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_story_told_again_ends_in_the_same_state_and_counts_its_events_without_a_gap() {
+        let story = Story::of(1_000).unwrap();
+        assert_eq!(story.replay(), story.end);
+        let seqs: Vec<u64> = story.events().map(|event| event.seq.0).collect();
+        assert!(seqs.len() >= 1_000);
+        assert!(seqs.iter().copied().eq(1..=seqs.last().copied().unwrap()));
+    }
+}
