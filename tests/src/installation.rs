@@ -26,7 +26,7 @@ pub const REGISTRY: &str = "444444444444.dkr.ecr.us-east-1.amazonaws.com";
 /// Replicas of a service with traffic at the baseline; a worker has one.
 const REPLICAS: u32 = 2;
 
-/// A data directory, removed at the end.
+/// A data directory, removed at the end of a test that passed.
 pub struct Installation {
     folder: TempDir,
     policies: Vec<PathBuf>,
@@ -198,6 +198,15 @@ impl Installation {
     /// The digest whose pods get a service's requests (a worker: the one with pods), as the cluster has it.
     pub fn serving(&self, application: &str, service: &str) -> Option<Digest> {
         serving(&self.data(), application, service)
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.folder.disable_cleanup(true);
+            eprintln!("--- its data are left in {}", self.data().display());
+        }
     }
 }
 

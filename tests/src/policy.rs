@@ -19,6 +19,8 @@ pub struct PolicyText {
     pub roll_back: Vec<String>,
     /// Between two looks at a gate's facts.
     pub look: &'static str,
+    /// The time limits of the steps, as under `limits:`.
+    pub limits: &'static str,
 }
 
 /// The alarms that the sample events speak of.
@@ -38,6 +40,7 @@ impl PolicyText {
             watch: lines(&["for: 2s", "every: 500ms", "extend: 10m", "healthy: { error_rate: below 10% for 1500ms }"]),
             roll_back: lines(&["window: 1s", "keep_old: 500ms"]),
             look: "1s",
+            limits: "ready: 15s, write: 15s, backup: 30s",
         }
     }
 
@@ -71,7 +74,7 @@ impl PolicyText {
 
     /// The text.
     pub fn render(&self) -> String {
-        let Self { application, branch, look, .. } = self;
+        let Self { application, branch, look, limits, .. } = self;
         let mut services = String::new();
         let mut before: Option<&str> = None;
         for (name, worker) in &self.services {
@@ -111,7 +114,7 @@ environments:
     strategy: blue-green
     verify: [smoke]
     backup: {{ keep: 1d }}
-{gates}{watch}{roll_back}    limits: {{ look: {look}, ready: 15s, write: 15s, backup: 30s }}
+{gates}{watch}{roll_back}    limits: {{ look: {look}, {limits} }}
 
 tests:
   smoke: {{ http: [GET /health], within: 15s }}

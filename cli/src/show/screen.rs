@@ -94,11 +94,11 @@ impl Screen {
     pub(crate) fn trunk(self, last: bool) -> &'static str {
         if last { "   " } else { self.glyph("│  ", "|  ") }
     }
-    /// A bar of 20 columns of which `share` of 10,000 is filled.
+    /// A bar of 12 columns of which `share` of 10,000 is filled.
     pub(crate) fn bar(self, share: u16) -> String {
-        let full = usize::from(share.min(10_000)) * 20 / 10_000;
+        let full = usize::from(share.min(10_000)) * 12 / 10_000;
         let (open, filled, rest, close) = if self.ascii { ("[", "#", ".", "]") } else { ("▕", "█", "░", "▏") };
-        format!("{open}{}{}{close}", filled.repeat(full), rest.repeat(20 - full))
+        format!("{open}{}{}{close}", filled.repeat(full), rest.repeat(12 - full))
     }
     /// One column of a chart: 0 = empty, 8 = full.
     pub(crate) fn column(self, eighths: usize) -> &'static str {
@@ -161,7 +161,7 @@ mod tests {
         let marks = |screen: Screen| [Verdict::Pass, Verdict::Hold, Verdict::Block].map(|verdict| screen.mark(verdict));
         assert_eq!(marks(Screen::PLAIN), ["✓", "◐", "✗"]);
         assert_eq!(marks(ascii), ["ok  ", "hold", "FAIL"]);
-        assert_eq!(ascii.bar(2_500), "[#####...............]");
+        assert_eq!(ascii.bar(2_500), "[###.........]");
         assert_eq!(ascii.safe("naïve"), "na?ve");
     }
 

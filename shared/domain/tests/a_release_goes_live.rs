@@ -394,3 +394,24 @@ fn an_outcome_of_an_intention_that_is_gone_changes_nothing() {
     let late = Outcome::BackedUp { index: "x".into(), hash: image(0, "x"), objects: 1 };
     assert_eq!(world.signal(&Signal::Outcome { intention: seq, outcome: late }), vec![]);
 }
+
+#[test]
+fn a_release_does_not_begin_while_the_old_pods_are_being_let_go() {
+    let mut world = World::new(policy());
+    let first = world.go_live(2);
+    world.parked =
+        |action| matches!(action, Action::Write(write) if write.purpose == portcullis_domain::action::Purpose::Drain);
+    world.pass(Millis::minutes(61));
+    assert!(!world.target.outstanding.is_empty(), "the old pods are being scaled down, and it takes its time");
+    world.build(3, "amara");
+    let second = world.push(3);
+    world.approve("kofi", second);
+    assert_eq!(
+        world.gate(second, "turn"),
+        format!("hold: the pods before release {first} are kept, to return in seconds")
+    );
+    world.parked = |_| false;
+    world.pass(Millis::minutes(8));
+    assert_eq!(world.phase(second), Some(Phase::Live), "{:#?}", world.story(second));
+    assert_eq!(world.happened(|what| matches!(what, What::Drifted { .. })), 0);
+}

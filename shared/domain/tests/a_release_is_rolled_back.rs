@@ -423,3 +423,25 @@ fn a_worker_that_crashes_during_the_watch_rolls_back() {
     assert!(world.rolled_back(id), "{:#?}", world.story(id));
     all_back(&world);
 }
+
+#[test]
+fn an_alarm_of_the_live_release_is_not_missed_while_the_next_one_is_backed_up() {
+    let mut with_alarms = policy();
+    with_alarms.watch.alarms_roll_back = vec!["app-*".into()];
+    let mut world = World::new(with_alarms);
+    let now = world.now;
+    world.alarm("app-5xx", AlarmState::Ok, now);
+    let first = world.go_live(2);
+    world.pass(Millis::hours(2));
+    world.build(3, "amara");
+    let second = world.push(3);
+    world.parked = |action| matches!(action, Action::BackUp { .. });
+    world.approve("kofi", second);
+    assert_eq!(world.phase(second), Some(Phase::BackingUp));
+    let now = world.now;
+    world.alarm("app-5xx", AlarmState::Alarm, now);
+    world.settle();
+    assert!(world.rolled_back(first), "{:#?}", world.story(first));
+    assert_eq!(world.end_of(second), Some(portcullis_domain::event::End::Cancelled));
+    all_back(&world);
+}

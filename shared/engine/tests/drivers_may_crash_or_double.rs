@@ -52,7 +52,6 @@ async fn even_without_leases_two_drivers_end_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "the core ends a live release's window when the next one begins; un-ignore once the window stays open until the first change"]
 async fn a_driver_parked_in_a_backup_delays_no_alarm_of_the_release_before() {
     // Release 1 is live and may still be rolled back; the driver is parked in the backup of release 2.
     let mut world = World::with(|policy| policy.roll_back.keep_old = Millis::minutes(1));

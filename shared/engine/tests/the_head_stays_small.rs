@@ -53,7 +53,7 @@ fn the_state_fits_its_limit_at_every_step_of_a_release_of_fifty_services() {
     }
     let mut most = (0, String::new());
     let look = |world: &World, most: &mut (usize, String)| {
-        let size = encode_head(&world.target).map(|bytes| bytes.len()).unwrap_or(usize::MAX);
+        let size = encode_head(&world.target).map_or(usize::MAX, |bytes| bytes.len());
         let phases: BTreeSet<&str> = world.target.releases.values().map(|release| release.phase.name()).collect();
         if size > most.0 {
             *most = (size, format!("{phases:?}"));

@@ -30,7 +30,7 @@ pub(crate) fn measure() -> Result<Vec<Line>> {
         Line::new("decide", "decide + apply + next per signal, one core, best round", count / ours.best(), "signals/s")
             .goal(Goal::AtLeast(GOAL))
             .beside("serde_json writes and reads the same signals", count / beside.best(), "signals/s")
-            .detail("median", format!("{:.0} signals/s of {ROUNDS} rounds", count / ours.median()))
+            .detail("median", format!("{:.0} thousand signals/s of {ROUNDS} rounds", count / ours.median() / 1e3))
             .detail("signals", signals.len())
             .detail("events", story.events().count())
             .detail("appending", format!("{:.0}% of the signals", 100.0 * self::count(appending) / count))

@@ -70,7 +70,7 @@ pub(crate) fn measure(dir: &Path) -> Result<Vec<Line>> {
             )
     };
     let single = line("ledger", "appends to the SQLite ledger one after the other, median of 7 rounds", |r| r.single)
-        .detail("bytes", format!("{bytes} per append (commit and head), in the middle"));
+        .detail("bytes", format!("{bytes} per append (commit and head) on average"));
     let eight = line("ledger x 8", "appends to 8 targets at once, median of 7 rounds", |r| r.concurrent);
     Ok(vec![single, eight])
 }

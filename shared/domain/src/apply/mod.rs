@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::action::{Action, Fence, Found, ObjectKey, Outcome, Stamp};
 use crate::event::{Event, What};
 use crate::names::{ReleaseId, Seq, ServiceName};
-use crate::target::{Ended, Known, Outstanding, Release, Serving, Target, Tried};
+use crate::target::{Ended, Known, Outstanding, Phase, Release, Serving, Target, Tried};
 use crate::time::Timestamp;
 
 /// How many tried commits are remembered for telling what is newer.
@@ -82,9 +82,6 @@ fn apply_release(target: &mut Target, id: ReleaseId, seq: Seq, at: Timestamp, wh
     match what {
         What::Began { objects, .. } => {
             target.confirm(objects);
-            if let Some(old) = target.live_release.take() {
-                target.forget(old);
-            }
             target.in_flight = Some(id);
             target.drop_intentions(id, |_| true);
         }
@@ -212,15 +209,40 @@ fn went_live(target: &mut Target, id: ReleaseId) {
 }
 
 impl Target {
-    /// Takes objects as they were found.
+    /// Takes objects as they were read, unless the reading was made before our last confirmed write: fences only grow.
+    /// Where a fence was taken off since, the next write finds out.
     fn confirm(&mut self, objects: &BTreeMap<ObjectKey, Found>) {
         for (key, found) in objects {
-            self.confirm_one(key, found);
+            if self.fence_found(found) >= self.fence_confirmed(key) {
+                self.confirm_one(key, found);
+            }
         }
     }
 
+    /// Whether a reading of an object carries an older fence of ours than the one we confirmed last.
+    pub(crate) fn is_older(&self, key: &ObjectKey, found: &Found) -> bool {
+        self.fence_found(found).zip(self.fence_confirmed(key)).is_some_and(|(found, confirmed)| found < confirmed)
+    }
+
+    fn fence_confirmed(&self, key: &ObjectKey) -> Option<(u32, Seq)> {
+        self.own_fence(self.objects.get(key)?.confirmed.as_ref()?)
+    }
+
+    fn fence_found(&self, found: &Found) -> Option<(u32, Seq)> {
+        self.own_fence(found.stamp.as_ref()?)
+    }
+
+    fn own_fence(&self, stamp: &Stamp) -> Option<(u32, Seq)> {
+        let fence = stamp.fence.as_ref().filter(|fence| Some(&fence.ledger) == self.ledger.as_ref())?;
+        Some((fence.epoch, fence.seq))
+    }
+
+    /// Takes an object as found. What was intended later than its fence may still land, and stays known as ours.
     fn confirm_one(&mut self, key: &ObjectKey, found: &Found) {
-        self.objects.insert(key.clone(), Known { confirmed: found.stamp.clone(), meant: BTreeMap::new() });
+        let known = self.objects.entry(key.clone()).or_default();
+        known.confirmed.clone_from(&found.stamp);
+        let fence = found.stamp.as_ref().and_then(|stamp| stamp.fence.as_ref()).map_or(Seq(0), |fence| fence.seq);
+        known.meant.retain(|seq, _| *seq > fence);
     }
 
     /// A release leaves the state, with its intentions.

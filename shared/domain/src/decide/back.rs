@@ -20,6 +20,10 @@ impl Draft<'_> {
             return;
         }
         let to = release.before.clone();
+        // A release that is being backed up has changed nothing: it makes way for the rollback of the one that serves.
+        if let Some(other) = self.target().in_flight.filter(|other| *other != id) {
+            self.settle(other, End::Cancelled, format!("release {id}, which it was to replace, is rolled back"));
+        }
         self.push(What::RollbackBegan { release: id, why, to });
     }
 

@@ -12,7 +12,7 @@ use crate::time::Millis;
 use crate::verdict::Verdict;
 
 /// Between two looks at a workload that comes up.
-const LOOK_AT_PODS: Millis = Millis::seconds(2);
+const LOOK_AT_PODS: Millis = Millis::seconds(1);
 /// All of a service's traffic.
 const ALL: u16 = 10_000;
 

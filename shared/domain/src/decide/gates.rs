@@ -150,7 +150,9 @@ impl Draft<'_> {
             return;
         }
         let writing = self.target().outstanding.values().any(|o| matches!(o.intention.action, Action::Write(_)));
-        if self.target().in_flight.is_some() || writing {
+        // A reading that was under way while we wrote tells of the past.
+        let older = objects.iter().any(|(key, found)| self.target().is_older(key, found));
+        if self.target().in_flight.is_some() || writing || older {
             return;
         }
         let changed: BTreeMap<ServiceName, Serving> = found

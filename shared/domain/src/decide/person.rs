@@ -192,7 +192,9 @@ impl Draft<'_> {
     /// Brings back what served before. Names its destination: asking again for what is there already does nothing.
     fn roll_back(&mut self, to: Option<ReleaseId>, reason: &str) -> Result<(), Refusal> {
         let target = self.target();
-        let Some(id) = target.in_flight.or(target.live_release) else {
+        // A release that is being backed up has changed nothing yet: what hurts is the one that serves.
+        let changed = target.in_flight.filter(|id| self.release(*id).is_some_and(|r| r.phase != Phase::BackingUp));
+        let Some(id) = changed.or(target.live_release).or(target.in_flight) else {
             let there = to.is_none_or(|to| target.live.values().any(|serving| serving.release == Some(to)));
             return if there && to.is_some() {
                 Ok(())

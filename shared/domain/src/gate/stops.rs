@@ -64,13 +64,12 @@ pub(super) fn turn(case: &Case<'_>) -> Option<GateResult> {
         }
         let live = case.target.live_release.and_then(|id| case.target.releases.get(&id));
         let kept = live.and_then(|live| Some((live.id, live.keep_old_until?)));
-        if let Some((live, until)) = kept.filter(|(_, until)| *until > case.given.now)
-            && case.policy.strategy != Strategy::Rolling
-        {
+        // Not only until their time is over: until they are let go, with no write of the live release still under way.
+        if let Some((live, until)) = kept.filter(|_| case.policy.strategy != Strategy::Rolling) {
             let mut hold = GateResult::hold(
                 "old colour",
                 format!("the pods before release {live} are kept, to return in seconds"),
-                "their time is over, or a person ends it",
+                "their time is over and they are let go, or a person ends it",
             );
             hold.until = Some(until);
             parts.push(hold);
