@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::action::{Action, Fence, Found, ObjectKey, Outcome, Stamp};
 use crate::event::{Event, What};
 use crate::names::{ReleaseId, Seq, ServiceName};
-use crate::target::{Ended, Known, Outstanding, Phase, Release, Serving, Target, Tried};
+use crate::target::{Ended, Outstanding, Phase, Release, Serving, Target, Tried};
 use crate::time::Timestamp;
 
 /// How many tried commits are remembered for telling what is newer.
@@ -98,6 +98,13 @@ fn apply_release(target: &mut Target, id: ReleaseId, seq: Seq, at: Timestamp, wh
             target.outstanding.insert(seq, Outstanding { release: id, intention });
         }
         What::Done { intention, outcome, .. } => finish(target, id, at, *intention, outcome),
+        What::Entered { phase: Phase::Deploying { wave: 0 }, .. } | What::Arrived { .. } => {
+            // From its first change on there is one way back: to what serves now.
+            if let Some(old) = target.live_release.take() {
+                target.forget(old);
+            }
+            target.drop_intentions(id, |action| matches!(action, Action::Look(_) | Action::Observe));
+        }
         What::Entered { .. } | What::Cleared { .. } => {
             target.drop_intentions(id, |action| matches!(action, Action::Look(_)));
         }

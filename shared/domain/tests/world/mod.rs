@@ -472,6 +472,9 @@ impl World {
         for s in self.policy.services.iter().filter(|s| s.kind == (ServiceKind::Worker { overlap: false })) {
             assert!(self.runs(s.name.as_str()).len() <= 1, "{} overlaps", s.name);
         }
+        let live: Vec<ReleaseId> =
+            self.target.releases.values().filter(|r| r.phase == Phase::Live).map(|r| r.id).collect();
+        assert_eq!(live, Vec::from_iter(self.target.live_release), "what is live, and what the state says is live");
         let in_flight = self.target.releases.values().filter(|r| r.phase.in_flight()).count();
         assert!(in_flight <= 1, "{in_flight} releases in flight");
     }
