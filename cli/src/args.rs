@@ -186,6 +186,17 @@ pub(crate) enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// After the ledger was restored from a backup: its fences count as newer than those already on the cluster.
+    #[command(after_help = "Example:\n  portcullis raise-epoch shop/production --reason 'restored from the 02:00 backup'")]
+    RaiseEpoch {
+        /// The environment, as APP/ENV.
+        target: TargetId,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        place: Place,
+    },
     /// People and their tokens (on the server's machine).
     #[command(subcommand)]
     Person(Person),

@@ -96,6 +96,11 @@ pub(crate) enum Ask {
         /// Why.
         reason: String,
     },
+    /// The ledger was restored from a backup: from now on its fences count as newer than all before.
+    RaiseEpoch {
+        /// Why.
+        reason: String,
+    },
     /// Take down the old colour now.
     CloseWindow {
         /// Why.
@@ -147,6 +152,7 @@ impl Ask {
             Ask::HandsOff { until, reason } => Command::HandsOff { until, reason: words(reason)? },
             Ask::LiftQuarantine { digest, reason } => Command::LiftQuarantine { digest, reason: words(reason)? },
             Ask::Resolve { reason } => Command::Resolve { reason: words(reason)? },
+            Ask::RaiseEpoch { reason } => Command::RaiseEpoch { reason: words(reason)? },
             Ask::CloseWindow { reason } => Command::CloseWindow { reason: words(reason)? },
         }))
     }

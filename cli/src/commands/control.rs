@@ -40,6 +40,9 @@ pub(crate) async fn run(command: Command, out: Out) -> anyhow::Result<()> {
             simple(&place, &target, &Ask::HandsOff { until, reason }, out).await
         }
         Command::Resolve { target, reason, place } => simple(&place, &target, &Ask::Resolve { reason }, out).await,
+        Command::RaiseEpoch { target, reason, place } => {
+            simple(&place, &target, &Ask::RaiseEpoch { reason }, out).await
+        }
         other => Err(anyhow::anyhow!("{other:?} is carried out elsewhere: a defect of this program")),
     }
 }

@@ -1,11 +1,12 @@
 //! `POST /events`: authenticated first, then read, then in the ledger, and only then acknowledged.
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
+use http_body_util::BodyExt as _;
 use portcullis_domain::names::TargetId;
 use portcullis_domain::route;
 use portcullis_domain::signal::{Fact, FactKind};
@@ -15,27 +16,17 @@ use super::http::{App, Failure, Shared};
 use super::token::bearer;
 use crate::api::EventAnswer;
 
+/// A body that is too large is still read so far, and thrown away: a sender that is cut off while it sends never reads
+/// why. Bytes.
+const MOST_DRAINED: usize = 64 * portcullis_ingest::MAX_BODY;
+
 /// Takes one event.
-pub(crate) async fn post(
-    State(app): Shared,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Failure> {
+pub(crate) async fn post(State(app): Shared, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
     if !bearer(&headers).is_some_and(|token| app.events_tokens.accepts(&token)) {
         app.counters.event("unknown", "unauthorized");
         return Err(Failure::unauthorized("this is not the events' token"));
     }
-    let body = body.map_err(|rejected| {
-        app.counters.event("unknown", "malformed");
-        let status = rejected.status();
-        let words = match status {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                format!("the event is larger than {} bytes", portcullis_ingest::MAX_BODY)
-            }
-            _ => "the body could not be read to its end".to_owned(),
-        };
-        Failure::new(status, words)
-    })?;
+    let body = whole(body).await.inspect_err(|_| app.counters.event("unknown", "malformed"))?;
     let facts = match portcullis_ingest::read(&body) {
         Err(malformed) => {
             app.counters.event("unknown", "malformed");
@@ -63,6 +54,28 @@ pub(crate) async fn post(
         return Ok(ignored("it concerns no environment of any policy".to_owned()));
     }
     Ok((StatusCode::OK, Json(EventAnswer::Targets(targets))).into_response())
+}
+
+/// The whole body, unless it is larger than an event may be.
+async fn whole(mut body: Body) -> Result<BytesMut, Failure> {
+    let mut whole = BytesMut::new();
+    let mut size = 0;
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|_| Failure::new(StatusCode::BAD_REQUEST, "the body could not be read to its end"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        size += data.len();
+        if size <= portcullis_ingest::MAX_BODY {
+            whole.extend_from_slice(&data);
+        } else if size > MOST_DRAINED {
+            break;
+        }
+    }
+    if size > portcullis_ingest::MAX_BODY {
+        let words = format!("the event is larger than {} bytes", portcullis_ingest::MAX_BODY);
+        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, words));
+    }
+    Ok(whole)
 }
 
 /// The environments in whose ledgers the fact is.

@@ -44,7 +44,7 @@ pub(crate) type Shared = axum::extract::State<Arc<App>>;
 /// All routes.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/events", post(events::post).layer(DefaultBodyLimit::max(portcullis_ingest::MAX_BODY)))
+        .route("/events", post(events::post))
         .route("/healthz", get(reading::health))
         .route("/metrics", get(reading::metrics))
         .route("/api/targets", get(reading::targets))

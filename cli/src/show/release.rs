@@ -52,7 +52,7 @@ pub(crate) fn show(view: &ReleaseDetail, screen: Screen, times: Times, all: bool
     parts.join("\n\n")
 }
 
-/// NOW, WHY, DO.
+/// NOW, WHY, COST, DO.
 fn facts(view: &ReleaseDetail, screen: Screen, times: Times) -> String {
     let mut now = sections::serving(&view.live);
     if sections::is_mixed(view) {
@@ -69,12 +69,27 @@ fn facts(view: &ReleaseDetail, screen: Screen, times: Times) -> String {
     if let Some(why) = why(view) {
         out.push(sections::fact("WHY", &why, screen));
     }
+    if let Some(cost) = cost(view, times) {
+        out.push(sections::fact("COST", &cost, screen));
+    }
     if let Some(until) = view.hands_off.filter(|until| *until > times.now()) {
         let words = format!("hands off until {}: nothing is written, rollbacks neither", times.second(until));
         out.push(screen.paint(Tone::Warn, &sections::fact("NOTE", &words, screen)));
     }
     out.push(sections::fact("DO", &to_do(view, times), screen));
     out.join("\n")
+}
+
+/// What a release that was undone cost its users, as far as it was measured: up to the last window before the way back.
+fn cost(view: &ReleaseDetail, times: Times) -> Option<String> {
+    let watch = view.release.watch.as_ref().filter(|watch| watch.requests > 0 && view.release.rollback.is_some())?;
+    Some(format!(
+        "{} of {} requests failed   {} to {}",
+        super::text::thousands(watch.failed),
+        super::text::thousands(watch.requests),
+        times.second(watch.since),
+        times.second(watch.measured_to)
+    ))
 }
 
 /// Why it is as it is.

@@ -302,6 +302,13 @@ pub(crate) fn rolled_back() -> ReleaseDetail {
         restored_at: None,
         stuck: None,
     });
+    view.release.watch = Some(WatchState {
+        since: NIGHT + Millis::seconds(43),
+        measured_to: NIGHT + Millis::seconds(283),
+        requests: 18_330,
+        failed: 1_204,
+        ..WatchState::default()
+    });
     view.release.approvals = vec![portcullis_domain::target::Approval {
         plan: plan_id(),
         who: Subject::new("kofi").unwrap(),

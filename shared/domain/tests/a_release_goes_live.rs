@@ -415,3 +415,34 @@ fn a_release_does_not_begin_while_the_old_pods_are_being_let_go() {
     assert_eq!(world.phase(second), Some(Phase::Live), "{:#?}", world.story(second));
     assert_eq!(world.happened(|what| matches!(what, What::Drifted { .. })), 0);
 }
+
+#[test]
+fn a_ledger_restored_from_a_backup_is_loud_and_goes_on_once_a_person_raised_the_epoch() {
+    use portcullis_domain::action::{Fence, ObjectKey};
+    let mut world = World::new(policy());
+    let web = ObjectKey::workload(&service("web"), Colour::Blue);
+    let newer = Fence { ledger: World::ledger(), epoch: 0, seq: portcullis_domain::names::Seq(10_000) };
+    world.cluster.get_mut(&web).unwrap().stamp.as_mut().unwrap().fence = Some(newer);
+    world.build(2, "amara");
+    let id = world.push(2);
+    world.approve("kofi", id);
+    assert!(world.gate(id, "cluster").contains("newer than this ledger"), "{}", world.gate(id, "cluster"));
+    assert_eq!(world.phase(id), Some(Phase::Gated));
+    world.command("kofi", Command::RaiseEpoch { reason: "restored from the 02:00 backup".into() });
+    world.pass(Millis::minutes(8));
+    assert_eq!(world.phase(id), Some(Phase::Live), "{:#?}", world.story(id));
+}
+
+#[test]
+fn an_object_with_the_fence_of_another_installation_holds() {
+    use portcullis_domain::action::{Fence, ObjectKey};
+    let mut world = World::new(policy());
+    let web = ObjectKey::traffic(&service("web"));
+    let foreign = Fence { ledger: "ledger-b".parse().unwrap(), epoch: 0, seq: portcullis_domain::names::Seq(3) };
+    world.cluster.get_mut(&web).unwrap().stamp.as_mut().unwrap().fence = Some(foreign);
+    world.build(2, "amara");
+    let id = world.push(2);
+    world.approve("kofi", id);
+    assert!(world.gate(id, "cluster").contains("another ledger: ledger-b/0/3"), "{}", world.gate(id, "cluster"));
+    assert_eq!(world.phase(id), Some(Phase::Gated));
+}

@@ -421,7 +421,8 @@ impl World {
         let found = self.cluster.get(&write.object).cloned().unwrap_or_default();
         let expected = write.from.contains(&found.stamp) && found.foreign.is_none();
         let own = found.stamp.as_ref().is_some_and(|s| s.fence.as_ref() == Some(&fence) && s.value == write.to);
-        let newer = found.stamp.as_ref().and_then(|s| s.fence.as_ref()).is_some_and(|f| f.seq > seq);
+        let newer =
+            found.stamp.as_ref().and_then(|s| s.fence.as_ref()).is_some_and(|f| (f.epoch, f.seq) > (fence.epoch, seq));
         if !own && (!expected || newer) {
             return Outcome::Drift(found);
         }
