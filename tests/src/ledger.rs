@@ -28,7 +28,12 @@ pub struct Fold {
 impl Ledger {
     /// Opens the ledger of a data directory.
     pub fn open(data: &Path) -> Self {
-        Self(SqliteStore::open_read_only(data).unwrap())
+        Self::try_open(data).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same where there may be none yet.
+    pub fn try_open(data: &Path) -> Result<Self, String> {
+        SqliteStore::open_read_only(data).map(Self).map_err(|error| error.to_string())
     }
 
     /// The position of every target's last event.

@@ -25,5 +25,3 @@ pub mod samples;
 pub mod server;
 pub mod traffic;
 pub mod wait;
-
-pub use portcullis_domain as domain;
