@@ -187,7 +187,9 @@ pub(crate) enum Command {
         place: Place,
     },
     /// After the ledger was restored from a backup: its fences count as newer than those already on the cluster.
-    #[command(after_help = "Example:\n  portcullis raise-epoch shop/production --reason 'restored from the 02:00 backup'")]
+    #[command(
+        after_help = "Example:\n  portcullis raise-epoch shop/production --reason 'restored from the 02:00 backup'"
+    )]
     RaiseEpoch {
         /// The environment, as APP/ENV.
         target: TargetId,
