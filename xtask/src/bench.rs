@@ -25,7 +25,7 @@ enum Subject {
 /// Builds and runs one benchmark.
 ///
 /// # Errors
-/// When it does not build or ends with a failure, which includes a figure below what was promised.
+/// When it does not build, or something could not be measured. A figure that misses its goal is printed as such.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (subject, args) = match &args.subject {
         Subject::Engine { args } => ("engine", args),
