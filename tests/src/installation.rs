@@ -224,21 +224,20 @@ pub fn serving(data: &Path, application: &str, service: &str) -> Option<Digest> 
         let digest: Digest = workload["digest"].as_str()?.parse().ok()?;
         Some((digest, workload["replicas"].as_u64()?))
     };
-    match object(data, application, &format!("service-{service}")) {
-        Some(traffic) => match traffic["value"]["traffic"]["green"].as_u64()? {
+    let served = if let Some(traffic) = object(data, application, &format!("service-{service}")) {
+        match traffic["value"]["traffic"]["green"].as_u64()? {
             0 => workload(Colour::Blue),
             10_000 => workload(Colour::Green),
             share => panic!("{service} of {application} is left at {share} of 10,000"),
-        },
-        None => {
-            let both = [Colour::Blue, Colour::Green].into_iter().filter_map(workload);
-            let mut up = both.filter(|(_, replicas)| *replicas > 0);
-            let one = up.next();
-            assert!(up.next().is_none(), "both colours of the worker {service} of {application} have pods");
-            one
         }
-    }
-    .map(|(digest, _)| digest)
+    } else {
+        let both = [Colour::Blue, Colour::Green].into_iter().filter_map(workload);
+        let mut up = both.filter(|(_, replicas)| *replicas > 0);
+        let one = up.next();
+        assert!(up.next().is_none(), "both colours of the worker {service} of {application} have pods");
+        one
+    };
+    served.map(|(digest, _)| digest)
 }
 
 fn object(data: &Path, application: &str, name: &str) -> Option<Value> {

@@ -79,7 +79,7 @@ impl Kind {
     }
 }
 
-/// A small generator (SplitMix64, Steele et al. 2014): the same numbers for the same seed, on every machine.
+/// A small generator (`SplitMix64`, Steele et al. 2014): the same numbers for the same seed, on every machine.
 struct Random(u64);
 
 impl Random {
@@ -115,7 +115,7 @@ fn seed() -> u64 {
 fn policy(application: &str) -> PolicyText {
     let mut policy = PolicyText::new(application, SERVICES);
     let healthy = policy.watch.iter_mut().find(|line| line.starts_with("healthy:")).unwrap();
-    *healthy = "healthy: { error_rate: below 60% for 1500ms }".to_owned();
+    "healthy: { error_rate: below 60% for 1500ms }".clone_into(healthy);
     policy.limits = "ready: 20s, write: 20s, backup: 30s";
     policy
 }
