@@ -446,3 +446,19 @@ fn an_object_with_the_fence_of_another_installation_holds() {
     assert!(world.gate(id, "cluster").contains("another ledger: ledger-b/0/3"), "{}", world.gate(id, "cluster"));
     assert_eq!(world.phase(id), Some(Phase::Gated));
 }
+
+#[test]
+fn in_gate_mode_a_release_that_nobody_deploys_expires() {
+    let mut gate = policy();
+    gate.mode = Mode::Gate;
+    let mut world = World::new(gate);
+    world.build(2, "amara");
+    let before = world.cluster.clone();
+    let id = world.push(2);
+    world.approve("kofi", id);
+    assert_eq!(world.phase(id), Some(Phase::Cleared));
+    world.pass(Millis::hours(25));
+    assert_eq!(world.end_of(id), Some(End::Expired));
+    assert_eq!(world.cluster, before, "gate mode deploys nothing");
+    assert!(world.target.outstanding.is_empty());
+}

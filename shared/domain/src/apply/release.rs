@@ -85,7 +85,10 @@ impl Release {
                 self.policy = Some(policy.clone());
             }
             What::Cleared { .. } => {
+                // It waits for others to deploy it no longer than it would have waited for its gates.
+                let until = self.until;
                 self.enter(Phase::Cleared, at);
+                self.until = until;
                 self.remind_at = None;
             }
             What::Intended { intention, .. } => self.intend(seq, at, &intention.action),

@@ -75,7 +75,11 @@ impl Draft<'_> {
                 let why = format!("no image came in time for {}", missing.join(", "));
                 self.settle(id, End::Expired, why);
             }
-            Phase::Gated | Phase::Cleared => {
+            Phase::Cleared => {
+                let why = "its gates held, and nobody deployed it in time";
+                self.settle(id, End::Expired, why);
+            }
+            Phase::Gated => {
                 let holds = release.judgement.as_ref().and_then(|judgement| {
                     judgement.gates.iter().find(|gate| gate.verdict != crate::verdict::Verdict::Pass)
                 });
