@@ -10,7 +10,7 @@ use portcullis_domain::digest::Digest;
 use portcullis_domain::event::What;
 use portcullis_domain::facts::AlarmState;
 use portcullis_domain::names::{ReleaseId, Seq};
-use portcullis_domain::policy::Colour;
+use portcullis_domain::policy::{Colour, ServiceKind, Waiting};
 use portcullis_domain::signal::{Command, Signal};
 use portcullis_domain::target::{Phase, Target};
 use portcullis_domain::time::Millis;
@@ -93,8 +93,14 @@ struct Run {
 }
 
 impl Run {
-    fn new() -> Self {
+    fn new(kind: u8) -> Self {
         let mut policy = policy();
+        match kind {
+            1 => policy.strategy = portcullis_domain::policy::Strategy::Rolling,
+            2 => policy.services[2].kind = ServiceKind::Worker { overlap: true },
+            3 => policy.waiting = Waiting::Queue,
+            _ => {}
+        }
         policy.watch.alarms_roll_back = vec!["app-*".into()];
         let mut world = World::new(policy);
         let now = world.now;
@@ -321,8 +327,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
-    fn the_invariants_hold_and_every_release_ends(happenings in prop::collection::vec(happening(), 1..40)) {
-        let mut run = Run::new();
+    fn the_invariants_hold_and_every_release_ends(
+        kind in 0u8..4,
+        happenings in prop::collection::vec(happening(), 1..40),
+    ) {
+        let mut run = Run::new(kind);
         for happening in &happenings {
             run.step(happening);
         }
