@@ -275,6 +275,7 @@ fn rolling_back_again_is_a_no_op_and_never_a_toggle() {
     assert_eq!(world.serves("web"), Some(image(2, "web")));
     let events = world.command("kofi", back);
     assert_eq!(events, vec![], "it is there already");
+    assert_eq!(world.roll_back("kofi"), vec![], "also without naming the destination");
     world.command("kofi", Command::RollBack { to: Some(second), reason: "forward again".into() });
     assert_eq!(world.serves("web"), Some(image(2, "web")));
     assert_eq!(world.refusals().len(), 1);

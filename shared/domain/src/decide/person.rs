@@ -195,8 +195,14 @@ impl Draft<'_> {
         // A release that is being backed up has changed nothing yet: what hurts is the one that serves.
         let changed = target.in_flight.filter(|id| self.release(*id).is_some_and(|r| r.phase != Phase::BackingUp));
         let Some(id) = changed.or(target.live_release).or(target.in_flight) else {
-            let there = to.is_none_or(|to| target.live.values().any(|serving| serving.release == Some(to)));
-            return if there && to.is_some() {
+            // Asked again after it was done, or for what is there already: nothing to do, and never a toggle.
+            let just_back =
+                target.ended.first().is_some_and(|last| target.quarantine.values().any(|by| *by == last.release));
+            let there = match to {
+                Some(to) => target.live.values().any(|serving| serving.release == Some(to)),
+                None => just_back,
+            };
+            return if there {
                 Ok(())
             } else {
                 Err(format!(
