@@ -8,7 +8,7 @@ use with::{files, lines};
 
 const VOLTERYDE: &str = include_str!("fixtures/volteryde.yaml");
 const SWIFTCONCUR: &str = include_str!("fixtures/swiftconcur.yaml");
-const FIRST: &str = include_str!("../../../docs/examples/demo-like.yaml");
+const FIRST: &str = include_str!("../../../docs/examples/first-policy.yaml");
 const LOCAL: &str = include_str!("../../../docs/examples/volteryde-local.yaml");
 
 /// A policy with every `mode: deploy` turned into `mode: observe`.
@@ -73,7 +73,7 @@ fn one_environment_that_deploys_is_enough_to_refuse_what_it_inherits() {
 
 #[test]
 fn the_examples_load_without_a_single_finding() {
-    let set = load(&files(&[("demo-like.yaml", FIRST), ("volteryde-local.yaml", LOCAL)]))
+    let set = load(&files(&[("first-policy.yaml", FIRST), ("volteryde-local.yaml", LOCAL)]))
         .map_err(|report| report.render(&Style::PLAIN))
         .unwrap();
     assert_eq!(set.warnings.render(&Style::PLAIN), "");

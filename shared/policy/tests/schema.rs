@@ -103,7 +103,7 @@ fn every_policy_the_tests_know_to_be_well_formed_fits_the_schema() {
         GOOD,
         include_str!("fixtures/volteryde.yaml"),
         include_str!("fixtures/swiftconcur.yaml"),
-        include_str!("../../../docs/examples/demo-like.yaml"),
+        include_str!("../../../docs/examples/first-policy.yaml"),
         include_str!("../../../docs/examples/volteryde-local.yaml"),
     ] {
         assert_eq!(held_against_the_schema(text), [] as [&str; 0]);
