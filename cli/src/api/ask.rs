@@ -201,7 +201,7 @@ mod tests {
         for bad in [
             r#"{"command":"approve","release":1,"plan":"0000-0000","who":"kofi"}"#,
             r#"{"command":"start","commit":"8f3c2a1","images":{}}"#,
-            r#"{"command":"raise_epoch","reason":"x"}"#,
+            r#"{"command":"raise_epoch","reason":"x","who":"kofi"}"#,
         ] {
             assert!(serde_json::from_str::<Ask>(bad).is_err(), "{bad}");
         }
