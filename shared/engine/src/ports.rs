@@ -287,7 +287,8 @@ pub trait Metrics: Send + Sync {
     ) -> PortResult<BTreeMap<ServiceName, portcullis_domain::action::Window>>;
     /// How long after a window's end its data can be trusted to be there.
     fn settle(&self) -> Millis;
-    /// The alarms that match these patterns, with their state.
+    /// The alarms that match these patterns, with their state. One whose actions are suppressed is told as
+    /// `InsufficientData`: it exists, and must neither roll back nor count as well.
     async fn alarms(&self, place: &Place, patterns: &BTreeSet<String>) -> PortResult<BTreeMap<AlarmName, AlarmFact>>;
 }
 
