@@ -288,7 +288,7 @@ impl<'a> Story<'a> {
             return Ok(false);
         }
         running.asked = Some(plan);
-        let gates: Vec<String> = judgement.gates.iter().filter_map(|gate| self.gate(gate)).collect();
+        let gates: Vec<String> = judgement.gates.iter().filter_map(|gate| gate_in_words(self.screen, gate)).collect();
         let (at, gates) = (judgement.at, gates.join("   "));
         self.line(at, "gates", &gates, Tone::Plain)?;
         let question = format!("{}Approve plan {plan} for {}?", " ".repeat(12), self.world.target);
@@ -306,19 +306,21 @@ impl<'a> Story<'a> {
         self.world.ask(&Ask::Approve { release: id, plan, typed: None }).await?;
         Ok(true)
     }
+}
 
-    fn gate(&self, gate: &GateResult) -> Option<String> {
-        let mark = self.screen.mark(gate.verdict);
-        match gate.gate.as_str() {
-            "images" => Some(format!("{} images", mark.trim_end())),
-            "scan" => {
-                let critical = gate.why.split(',').next().unwrap_or_default();
-                Some(format!("{} scan {critical}", mark.trim_end()))
-            }
-            "approval" => Some(format!("{} approval {}", mark.trim_end(), gate.why)),
-            _ if gate.verdict != Verdict::Pass => Some(format!("{} {}", mark.trim_end(), gate.gate)),
-            _ => None,
+/// One gate in a few words; `None` for one that need not be shown.
+fn gate_in_words(screen: Screen, gate: &GateResult) -> Option<String> {
+    // Without colour: the line is made safe as a whole, and would lose the escape codes their beginning.
+    let mark = Screen { colour: false, ..screen }.mark(gate.verdict);
+    match gate.gate.as_str() {
+        "images" => Some(format!("{} images", mark.trim_end())),
+        "scan" => {
+            let critical = gate.why.split(',').next().unwrap_or_default();
+            Some(format!("{} scan {critical}", mark.trim_end()))
         }
+        "approval" => Some(format!("{} approval {}", mark.trim_end(), gate.why)),
+        _ if gate.verdict != Verdict::Pass => Some(format!("{} {}", mark.trim_end(), gate.gate)),
+        _ => None,
     }
 }
 
@@ -335,4 +337,19 @@ fn is_told(line: &Line) -> bool {
     let odd = matches!(line.tone, Tone::Bad)
         || matches!(line.verb.as_str(), "not ready" | "drift" | "doubt" | "refused" | "tag moved");
     (up || known || odd) && line.moved.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_in_words_survives_being_made_safe_on_a_screen_with_colour() {
+        let screen = Screen { ascii: false, colour: true };
+        for gate in [GateResult::pass("images", "3 of 3"), GateResult::hold("approval", "0 of 1", "kofi approves")] {
+            let words = gate_in_words(screen, &gate).unwrap();
+            assert_eq!(screen.safe(&words), words);
+            assert!(!words.contains('['), "{words}");
+        }
+    }
 }
