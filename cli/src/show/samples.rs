@@ -101,39 +101,16 @@ fn release(phase: Phase) -> Release {
         commit: Some(commit_facts()),
         ..Facts::default()
     };
+    let commit = sha("8f3c2a1b00000000000000000000000000000000");
     Release {
-        id: ReleaseId(142),
-        commit: sha("8f3c2a1b00000000000000000000000000000000"),
-        opened_at: NIGHT - Millis(229_000),
-        requested_by: None,
-        typed: false,
         commit_facts: Some(commit_facts()),
         phase,
         phase_since: NIGHT,
-        until: None,
-        remind_at: None,
         artifacts: artifacts(),
-        moved_tags: BTreeMap::new(),
         facts: Some(facts.into()),
-        doubt: None,
         plan: Some(Plan { id: plan_id(), hash: digest(9), policy: digest(8), evidence: BTreeMap::new() }),
         judgement: Some(judgement()),
-        approvals: Vec::new(),
-        accepted_alarms: BTreeSet::new(),
-        paused: false,
-        promoted: false,
-        policy: None,
-        before: BTreeMap::new(),
-        backup: None,
-        progress: BTreeMap::new(),
-        tests_passed: BTreeSet::new(),
-        serving_since: None,
-        watch: None,
-        rollback: None,
-        asking: None,
-        resolving: None,
-        live_at: None,
-        keep_old_until: None,
+        ..Release::new(ReleaseId(142), commit, NIGHT - Millis(229_000))
     }
 }
 
@@ -298,7 +275,6 @@ pub(crate) fn rolled_back() -> ReleaseDetail {
         seq: began.seq,
         to: live(),
         steps: BTreeMap::new(),
-        fenced: BTreeSet::new(),
         restored_at: None,
         stuck: None,
     });

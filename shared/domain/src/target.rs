@@ -367,8 +367,6 @@ pub struct Rollback {
     pub to: BTreeMap<ServiceName, Serving>,
     /// How far each service is on its way back.
     pub steps: BTreeMap<ServiceName, BackStep>,
-    /// Objects of this release that hold a fence of the way back.
-    pub fenced: BTreeSet<ObjectKey>,
     /// When traffic was back everywhere.
     pub restored_at: Option<Timestamp>,
     /// An object that holds what we never wrote: nothing moves until a person says what counts.

@@ -120,6 +120,12 @@ impl Judgement {
         self.gates.iter().map(|gate| gate.verdict).max().unwrap_or(Verdict::Hold)
     }
 
+    /// The first gate that blocks, with its reason, in one line; empty if none does.
+    pub fn blocked_by(&self) -> String {
+        let gate = self.gates.iter().find(|gate| gate.verdict == Verdict::Block);
+        gate.map_or_else(String::new, |gate| format!("{}: {}", gate.gate, gate.why))
+    }
+
     /// What would be worth telling again: the verdicts and reasons, without the moment.
     pub fn same_as(&self, other: &Judgement) -> bool {
         let key = |judgement: &Judgement| {

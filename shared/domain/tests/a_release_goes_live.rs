@@ -462,3 +462,17 @@ fn in_gate_mode_a_release_that_nobody_deploys_expires() {
     assert_eq!(world.cluster, before, "gate mode deploys nothing");
     assert!(world.target.outstanding.is_empty());
 }
+
+#[test]
+fn a_person_can_end_the_time_of_the_old_pods_and_the_next_release_begins() {
+    let mut world = World::new(policy());
+    world.go_live(2);
+    world.build(3, "amara");
+    let second = world.push(3);
+    world.approve("kofi", second);
+    assert!(world.gate(second, "turn").starts_with("hold"));
+    world.command("kofi", Command::CloseWindow { reason: "the fix must go out".into() });
+    assert_eq!(world.happened(|what| matches!(what, What::OldReleased { .. })), 1);
+    world.pass(Millis::minutes(7));
+    assert_eq!(world.phase(second), Some(Phase::Live), "{:#?}", world.story(second));
+}

@@ -10,7 +10,8 @@ use crate::target::{Approval, Asking, BackStep, Phase, Progress, Release, Rollba
 use crate::time::Timestamp;
 
 impl Release {
-    pub(super) fn new(id: ReleaseId, commit: CommitSha, at: Timestamp) -> Self {
+    /// A release as it is opened: gathering, with nothing known yet.
+    pub fn new(id: ReleaseId, commit: CommitSha, at: Timestamp) -> Self {
         Self {
             id,
             commit,
@@ -138,7 +139,6 @@ impl Release {
                     seq,
                     to: to.clone(),
                     steps: changed.map(|(service, _)| (service.clone(), BackStep::Idle)).collect(),
-                    fenced: BTreeSet::new(),
                     restored_at: None,
                     stuck: None,
                 });
@@ -263,9 +263,6 @@ impl Release {
         if let Some(rollback) = &mut self.rollback {
             if let Some(step) = rollback.steps.get_mut(&object.service) {
                 *step = back_step(*step, intention, drift, worker);
-            }
-            if !drift && matches!(action, Action::Write(_)) {
-                rollback.fenced.insert(object.clone());
             }
             rollback.note_restored(at);
             return;

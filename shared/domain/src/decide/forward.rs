@@ -130,9 +130,7 @@ impl Draft<'_> {
         }
         let Some(judgement) = self.judge(id) else { return false };
         if judgement.verdict() == Verdict::Block {
-            let why = judgement.gates.iter().find(|gate| gate.verdict == Verdict::Block);
-            let why = why.map_or_else(String::new, |gate| format!("{}: {}", gate.gate, gate.why));
-            self.begin_rollback(id, Reason::Step { why });
+            self.begin_rollback(id, Reason::Step { why: judgement.blocked_by() });
         }
         judgement.verdict() == Verdict::Pass
     }

@@ -126,19 +126,15 @@ impl Draft<'_> {
             self.compare_live(&facts.objects);
         }
         let Some(release) = self.release(id) else { return };
-        let wanted: BTreeSet<Digest> = release.artifacts.values().map(|artifact| artifact.digest).collect();
         let mut facts = Facts { fetched_at: self.now(), ..facts.clone() };
         summarise(&mut facts, &self.policy_of(id));
         let facts = Arc::new(facts);
         let changed = release.doubt.is_some() || release.facts.as_ref().is_none_or(|known| !known.same_content(&facts));
-        // A look that was sent before the last image came did not ask for it.
-        let asked = wanted.iter().all(|digest| facts.images.contains_key(digest)) || release.phase == Phase::Gathering;
         if changed {
             self.push(What::FactsRead { release: id, facts: facts.clone() });
         }
-        if asked || !facts.missing.is_empty() || changed {
-            self.fresh = Some((id, facts));
-        }
+        // A look that was sent before the last image came is no longer outstanding: these are of all images.
+        self.fresh = Some((id, facts));
     }
 
     /// The first reading is the baseline; later ones show what others changed while nothing of ours was in flight.
@@ -179,11 +175,7 @@ impl Draft<'_> {
         self.look(id);
         let Some(judgement) = self.judge(id) else { return };
         match judgement.verdict() {
-            Verdict::Block => {
-                let why = judgement.gates.iter().find(|gate| gate.verdict == Verdict::Block);
-                let why = why.map_or_else(String::new, |gate| format!("{}: {}", gate.gate, gate.why));
-                self.settle(id, End::Rejected, why);
-            }
+            Verdict::Block => self.settle(id, End::Rejected, judgement.blocked_by()),
             Verdict::Hold => {}
             Verdict::Pass => self.begin(id),
         }
