@@ -31,7 +31,9 @@ pub(crate) async fn command(
     let commanded = match ask.asked() {
         Err(why) => return Ok(Acted::Malformed(why)),
         Ok(Asked::Command(command)) => recorder.command(target, who, command).await?,
-        Ok(Asked::Start { commit, typed, reason }) => recorder.start(target, who, &commit, typed, reason).await?,
+        Ok(Asked::Start { commit, typed, reason, forward_only }) => {
+            recorder.start(target, who, &commit, typed, reason, forward_only).await?
+        }
     };
     Ok(match commanded {
         Commanded::Refused { why, .. } => Acted::Refused(why),

@@ -2,7 +2,7 @@
 
 mod ask;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_domain::digest::Digest;
 use portcullis_domain::event::Event;
@@ -188,6 +188,18 @@ pub(crate) struct Rules {
     pub(crate) rolling: bool,
     /// The source folder per service, where it has one.
     pub(crate) sources: BTreeMap<ServiceName, String>,
+    /// Who may skip gates together; none = nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) break_glass: Option<BreakGlass>,
+}
+
+/// Who may skip gates together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BreakGlass {
+    /// So many people, at least two.
+    pub(crate) count: u8,
+    /// Of these.
+    pub(crate) people: BTreeSet<Subject>,
 }
 
 impl From<&Policy> for Rules {
@@ -203,6 +215,10 @@ impl From<&Policy> for Rules {
                 .iter()
                 .filter_map(|service| Some((service.name.clone(), service.source.clone()?)))
                 .collect(),
+            break_glass: policy.gates.break_glass.as_ref().map(|quorum| BreakGlass {
+                count: quorum.count.max(2),
+                people: policy.groups.get(&quorum.group).cloned().unwrap_or_default(),
+            }),
         }
     }
 }
@@ -250,8 +266,28 @@ pub(crate) struct TargetSummary {
     pub(crate) hands_off: Option<Timestamp>,
     /// Digests that were rolled back.
     pub(crate) quarantine: BTreeMap<Digest, ReleaseId>,
+    /// Why no release begins after too many rollbacks, until a person says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) line_stopped: Option<String>,
+    /// What serves and had something bad said of it after its release was over.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) vulnerable: BTreeMap<ServiceName, Digest>,
     /// Stops in force that concern it.
     pub(crate) stops: Vec<StopAt>,
+    /// Many environments rolled back at once: nothing begins here for a time; none = not so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fleet: Option<FleetHold>,
+}
+
+/// Many environments rolled back at once: probably infrastructure, not code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FleetHold {
+    /// Which.
+    pub(crate) environments: Vec<TargetId>,
+    /// Within this time.
+    pub(crate) within: Millis,
+    /// When it ends by itself, if no more roll back.
+    pub(crate) until: Timestamp,
 }
 
 /// A stop and where it applies.

@@ -2,6 +2,7 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the help that a terminal shows")]
 
 mod families;
+mod simulate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_domain::names::{AlarmName, AppName, EnvName, TargetId};
 
 pub(crate) use self::families::{Person, Policy, Quarantine, Release};
+pub(crate) use self::simulate::{Found, Promoted, Simulate};
 use crate::when::Until;
 
 const STYLES: Styles = Styles::styled()
@@ -76,7 +78,7 @@ pub(crate) struct Place {
     /// A server's data directory, on its own machine. Reading works beside a running server; writing when none runs.
     #[arg(long, value_name = "DIR", env = "PORTCULLIS_DATA", help_heading = "Where")]
     pub(crate) data: Option<PathBuf>,
-    /// With --data, to write: the policies in force.
+    /// With --data, to write: the policies in force, as files or directories of them.
     #[arg(long, value_name = "FILE", env = "PORTCULLIS_POLICY", value_delimiter = ',', help_heading = "Where")]
     pub(crate) policy: Vec<PathBuf>,
 }
@@ -186,6 +188,19 @@ pub(crate) enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Let releases begin again after too many rollbacks stopped the line of one environment.
+    #[command(after_help = "Example:\n  portcullis resume-line shop/production --reason 'it was the database'\n\n\
+        A stop of everything, also the one set when many environments roll back at once, ends with\n\
+        portcullis unfreeze --all.")]
+    ResumeLine {
+        /// The environment, as APP/ENV.
+        target: TargetId,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        place: Place,
+    },
     /// After the ledger was restored from a backup: its fences count as newer than those already on the cluster.
     #[command(
         after_help = "Example:\n  portcullis raise-epoch shop/production --reason 'restored from the 02:00 backup'"
@@ -218,7 +233,7 @@ pub(crate) enum Command {
         /// Event files (JSON), in the order they come.
         #[arg(required = true)]
         events: Vec<PathBuf>,
-        /// The policies.
+        /// The policies: files, or directories of them.
         #[arg(long, required = true, value_delimiter = ',', env = "PORTCULLIS_POLICY")]
         policy: Vec<PathBuf>,
     },
@@ -257,7 +272,7 @@ pub(crate) struct Demo {
     SIGHUP reads the policies again (kept as they are if the new ones have errors); SIGTERM and Ctrl-C stop it;\n\
     a restart goes on with every release where it was.")]
 pub(crate) struct Serve {
-    /// The policies, one file per application.
+    /// The policies: files, or directories of them; may be said several times. The organisation is a file of its own.
     #[arg(long, value_name = "FILE", required = true, env = "PORTCULLIS_POLICY", value_delimiter = ',')]
     pub(crate) policy: Vec<PathBuf>,
     /// Where the ledger is kept; made if absent.

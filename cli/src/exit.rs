@@ -13,6 +13,10 @@ pub(crate) enum Exit {
     Refused = 3,
     /// There is no such release, environment or person.
     NotFound = 4,
+    /// `policy simulate`: a gate holds, and none blocks.
+    Held = 5,
+    /// `policy simulate`: a gate blocks.
+    Blocked = 6,
 }
 
 /// The table shown under `portcullis --help`.
@@ -22,7 +26,9 @@ Exit codes:
   1  something failed: a file, the network, the store
   2  used wrongly, or a policy with errors
   3  refused by a rule or for want of permission; nothing changed
-  4  no such release, environment or person";
+  4  no such release, environment or person
+  5  policy simulate: a gate holds
+  6  policy simulate: a gate blocks";
 
 /// An error with its exit code: what was being done, what was found, what to do.
 #[derive(Debug)]

@@ -23,6 +23,7 @@ mod policies;
 mod replay;
 mod serve;
 mod show;
+mod simulate;
 mod view;
 mod when;
 mod words;

@@ -1,5 +1,6 @@
 //! What the ledgers say, folded for reading: every environment, every release, also those that left the state long ago.
 
+mod fleet;
 mod fold;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,7 @@ use anyhow::Context as _;
 use portcullis_domain::event::Event;
 use portcullis_domain::facts::AlarmState;
 use portcullis_domain::names::{ReleaseId, Seq, TargetId};
+use portcullis_domain::policy::{Governor, Mode};
 use portcullis_domain::scope::Scope;
 use portcullis_domain::time::Timestamp;
 use portcullis_engine::codec::Commit;
@@ -75,12 +77,18 @@ impl Library {
     /// Every environment that a policy or a ledger names.
     pub(crate) async fn targets(&self, now: Timestamp) -> anyhow::Result<Vec<TargetSummary>> {
         let scopes = self.ledger.all_scopes().await?;
-        let modes: BTreeMap<TargetId, _> = self
+        let policies: BTreeMap<TargetId, (Mode, Governor)> = self
             .policies
             .iter()
             .flat_map(|policies| policies.all())
-            .map(|policy| (policy.target.clone(), policy.mode))
+            .map(|policy| (policy.target.clone(), (policy.mode, policy.governor)))
             .collect();
+        let all = scopes.iter().find(|(scope, _)| *scope == Scope::All);
+        let rollbacks = all.map(|(_, state)| state.rollbacks.as_slice()).unwrap_or_default();
+        let fleet = |target: &TargetId| {
+            let governor = policies.get(target).map(|(_, governor)| *governor).unwrap_or_default();
+            fleet::held(governor, rollbacks, now)
+        };
         let stops = |target: &TargetId| {
             let own = scopes.iter().filter(|(scope, _)| scope.covers(target));
             own.filter_map(|(scope, state)| Some((scope, state.stopped(now)?)))
@@ -92,7 +100,7 @@ impl Library {
                 .iter()
                 .map(|(target, fold)| TargetSummary {
                     target: target.clone(),
-                    mode: modes.get(target).copied(),
+                    mode: policies.get(target).map(|(mode, _)| *mode),
                     seq: fold.state().seq,
                     live: serving_now(fold.state()),
                     releases: fold
@@ -109,7 +117,10 @@ impl Library {
                         .collect(),
                     hands_off: fold.state().hands_off.filter(|until| *until > now),
                     quarantine: fold.state().quarantine.clone(),
+                    line_stopped: fold.state().line_stopped.clone(),
+                    vulnerable: fold.state().vulnerable.clone(),
                     stops: stops(target),
+                    fleet: fleet(target),
                 })
                 .collect()
         })

@@ -49,6 +49,14 @@ impl FromStr for Until {
     }
 }
 
+/// A duration as a flag names it: `4m`, `2h`, `3d`; at most 366 days.
+pub(crate) fn duration(text: &str) -> Result<Millis, String> {
+    match text.parse() {
+        Ok(Until::In(time)) => Ok(time),
+        _ => Err(format!("{text:?} is no duration such as 30m, 2h or 3d, at most 366d")),
+    }
+}
+
 /// How moments are shown: in UTC, days named as seen from now.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {

@@ -13,8 +13,8 @@ use portcullis_domain::target::Phase;
 use portcullis_domain::time::Timestamp;
 use portcullis_domain::verdict::Verdict;
 
-pub(crate) use self::phrases::{action_words, short, version};
-use self::phrases::{alarm_word, by, end_words, phase_words, serving, times};
+pub(crate) use self::phrases::{action_words, alarm_word, short, version};
+use self::phrases::{by, end_words, phase_words, policy_words, serving, times};
 use crate::show::screen::Tone;
 use crate::show::text::count;
 
@@ -159,7 +159,7 @@ impl Narrator {
             What::LiveChangedOutside { live, .. } => {
                 ("changed outside", format!("somebody else deployed {}", serving(live)), Warn, true)
             }
-            What::Opened { release, commit, requested_by, reason, facts, .. } => {
+            What::Opened { release, commit, requested_by, reason, facts, forward_only, .. } => {
                 let by = match (requested_by, reason) {
                     (None, _) => "a push".to_owned(),
                     (Some(who), None) => who.to_string(),
@@ -167,7 +167,8 @@ impl Narrator {
                 };
                 let title = facts.as_ref().map(|facts| &facts.title).filter(|title| !title.is_empty());
                 let title = title.map(|title| format!(" {title}")).unwrap_or_default();
-                ("opened", format!("release {release}: {}{title}, by {by}", commit.short()), Plain, true)
+                let way = if *forward_only { "; forward only: it is not undone by itself" } else { "" };
+                ("opened", format!("release {release}: {}{title}, by {by}{way}", commit.short()), Plain, true)
             }
             What::ImageAdded { service, artifact, .. } if artifact.kept => {
                 ("image kept", format!("{service} {}: its source did not change", artifact.digest.short()), Dim, false)
@@ -282,6 +283,27 @@ impl Narrator {
             What::QuarantineLifted { digest, reason } => {
                 ("quarantine", format!("{} may be released again: {reason}", digest.short()), Plain, true)
             }
+            What::GlassBroken { plan, gates, who, reason, .. } => {
+                let gates: Vec<&str> = gates.iter().map(String::as_str).collect();
+                ("break-glass", format!("{who} would skip {} for plan {plan}: {reason}", gates.join(", ")), Warn, true)
+            }
+            What::VulnerabilityFound { service, finding, severity, before_has_it, .. } => {
+                let before = match before_has_it {
+                    Some(true) => "has it too",
+                    Some(false) => "is free of it",
+                    None => "may have it too: nobody can say",
+                };
+                let detail = format!("{severity} in {}: {finding}; what served before {before}", short(service));
+                ("vulnerability", detail, Warn, true)
+            }
+            What::LiveVulnerable { service, digest, why } => {
+                ("vulnerability", format!("{} {}: {why}", short(service), digest.short()), Warn, true)
+            }
+            What::LineStopped { why } => {
+                ("LINE STOPPED", format!("{why}; no release begins until a person resumes it"), Bad, true)
+            }
+            What::LineResumed { reason } => ("line resumed", format!("by {}: {reason}", by(&event.actor)), Plain, true),
+            What::PolicyChanged { from, to, changes, .. } => return policy_words(from.as_ref(), to, changes),
             What::EpochRaised { epoch, reason } => {
                 ("epoch", format!("raised to {epoch} by {}: {reason}", by(&event.actor)), Warn, true)
             }

@@ -150,6 +150,8 @@ impl Installation {
             branches: branches.iter().map(|branch| (*branch).to_owned()).collect(),
             people: BTreeSet::from([Identity::new("github:amara-o").unwrap()]),
             files: None,
+            tree: None,
+            forward_only: false,
         };
         self.source.put_commit(&commit).unwrap();
     }

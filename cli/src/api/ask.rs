@@ -1,5 +1,7 @@
 //! What people ask for by the API, and what comes of it.
 
+use std::collections::BTreeSet;
+
 use portcullis_domain::digest::Digest;
 use portcullis_domain::names::{AlarmName, CommitSha, ReleaseId, Subject, TargetId};
 use portcullis_domain::plan::PlanId;
@@ -22,6 +24,9 @@ pub(crate) enum Ask {
         /// Why.
         #[serde(default)]
         reason: Option<String>,
+        /// It can not be undone: an automatic rollback becomes a question.
+        #[serde(default)]
+        forward_only: bool,
     },
     /// Approve a plan.
     Approve {
@@ -101,6 +106,22 @@ pub(crate) enum Ask {
         /// Why.
         reason: String,
     },
+    /// Skip gates of a plan, together with another person who says the same.
+    BreakGlass {
+        /// The release.
+        release: ReleaseId,
+        /// The plan as shown.
+        plan: PlanId,
+        /// The gates, by their names.
+        gates: BTreeSet<String>,
+        /// Why.
+        reason: String,
+    },
+    /// Let releases begin again after too many rollbacks.
+    ResumeLine {
+        /// Why.
+        reason: String,
+    },
     /// Take down the old colour now.
     CloseWindow {
         /// Why.
@@ -118,6 +139,8 @@ pub(crate) enum Asked {
         typed: Option<String>,
         /// Why.
         reason: Option<String>,
+        /// It can not be undone.
+        forward_only: bool,
     },
     /// Record this.
     Command(Command),
@@ -138,8 +161,8 @@ impl Ask {
             }
         };
         Ok(Asked::Command(match self {
-            Ask::Start { commit, typed, reason } => {
-                return Ok(Asked::Start { commit, typed, reason: reason.map(words).transpose()? });
+            Ask::Start { commit, typed, reason, forward_only } => {
+                return Ok(Asked::Start { commit, typed, reason: reason.map(words).transpose()?, forward_only });
             }
             Ask::Approve { release, plan, typed } => Command::Approve { release, plan, typed },
             Ask::Reject { release, reason } => Command::Reject { release, reason: words(reason)? },
@@ -153,6 +176,10 @@ impl Ask {
             Ask::LiftQuarantine { digest, reason } => Command::LiftQuarantine { digest, reason: words(reason)? },
             Ask::Resolve { reason } => Command::Resolve { reason: words(reason)? },
             Ask::RaiseEpoch { reason } => Command::RaiseEpoch { reason: words(reason)? },
+            Ask::BreakGlass { release, plan, gates, reason } => {
+                Command::BreakGlass { release, plan, gates, reason: words(reason)? }
+            }
+            Ask::ResumeLine { reason } => Command::ResumeLine { reason: words(reason)? },
             Ask::CloseWindow { reason } => Command::CloseWindow { reason: words(reason)? },
         }))
     }

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use portcullis_domain::names::{CommitSha, Subject, TargetId};
 use portcullis_domain::plan::PlanId;
 
-use super::Place;
+use super::{Place, Simulate};
 
 /// Look at releases, and decide about them.
 #[derive(Debug, Subcommand)]
@@ -63,6 +63,9 @@ pub(crate) enum Release {
         /// Why.
         #[arg(long)]
         reason: Option<String>,
+        /// It cannot be undone (a schema change): instead of rolling back by itself, Portcullis stops and asks.
+        #[arg(long)]
+        forward_only: bool,
         #[command(flatten)]
         place: Place,
     },
@@ -117,6 +120,28 @@ pub(crate) enum Release {
         /// Why.
         #[arg(long)]
         reason: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Skip gates of its plan, together with another person who says the same. In the ledger for ever, told to all.
+    #[command(
+        after_help = "Example:\n  portcullis release break-glass 142 --plan 4be1-c07f --gate approval --gate freeze --reason 'fix for incident 7'"
+    )]
+    BreakGlass {
+        /// Its number.
+        release: u64,
+        /// The plan as shown, such as 4be1-c07f: a new plan asks again.
+        #[arg(long)]
+        plan: PlanId,
+        /// A gate to skip, by its name as `release gates` shows it; may be said several times.
+        #[arg(long = "gate", value_name = "NAME", required = true)]
+        gates: Vec<String>,
+        /// Why, for the ledger and for those who are told.
+        #[arg(long)]
+        reason: String,
+        /// Do not ask for confirmation.
+        #[arg(long, short)]
+        yes: bool,
         #[command(flatten)]
         place: Place,
     },
@@ -184,22 +209,26 @@ pub(crate) enum Person {
 /// Check, explain and describe policies.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:\n  portcullis policy check portcullis.yaml\n  \
-    portcullis policy explain portcullis.yaml --target shop/production\n  portcullis policy schema > portcullis.schema.json")]
+    portcullis policy explain portcullis.yaml --target shop/production\n  \
+    portcullis policy simulate portcullis.yaml shop/production --approve kofi\n  portcullis policy schema > portcullis.schema.json")]
 pub(crate) enum Policy {
     /// All errors of these files in one run. Exit code 2 if there are any.
     Check {
-        /// The files; several are also checked against one another.
+        /// The files, or directories of them; several are also checked against one another.
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
     /// In words: what must hold, who may approve, what triggers a rollback.
     Explain {
-        /// The file.
-        file: PathBuf,
-        /// The environment, as APP/ENV; without it, all of the file.
+        /// The files, or directories of them: the application's, and the organisation's if there is one.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The environment, as APP/ENV; without it, all of them.
         #[arg(long, value_name = "APP/ENV")]
         target: Option<TargetId>,
     },
+    /// What would the gates say? The verdict of every gate on facts given by hand, and what would clear it.
+    Simulate(Box<Simulate>),
     /// The JSON Schema of policies, for editors.
     Schema,
 }

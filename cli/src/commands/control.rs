@@ -1,11 +1,11 @@
-//! What a person decides about an environment: rollback, freeze, hands-off, quarantine, resolve.
+//! What a person decides about an environment: rollback, freeze, hands-off, quarantine, the line, resolve.
 
 use portcullis_domain::digest::Digest;
 use portcullis_domain::names::{ReleaseId, TargetId};
-use portcullis_domain::scope::Scope;
 use portcullis_embedded::clock::SystemClock;
 use portcullis_engine::ports::Clock as _;
 
+use super::freeze;
 use crate::api::{Answered, Ask, State, StopAsk, StopWords, TargetSummary};
 use crate::args::{Command, Place, Quarantine};
 use crate::backend::Backend;
@@ -30,16 +30,19 @@ pub(crate) async fn run(command: Command, out: Out) -> anyhow::Result<()> {
         Command::Freeze { scope, reason, until, place } => {
             let until = until.map(|until| until.moment(SystemClock.now()));
             let stop = StopAsk { scope: scope.scope(), stop: Some(StopWords { reason, until }) };
-            stop_or_lift(&place, stop, out).await
+            freeze::run(&place, stop, out).await
         }
         Command::Unfreeze { scope, place } => {
-            stop_or_lift(&place, StopAsk { scope: scope.scope(), stop: None }, out).await
+            freeze::run(&place, StopAsk { scope: scope.scope(), stop: None }, out).await
         }
         Command::HandsOff { target, until, end: _, reason, place } => {
             let until = until.map(|until| until.moment(SystemClock.now()));
             simple(&place, &target, &Ask::HandsOff { until, reason }, out).await
         }
         Command::Resolve { target, reason, place } => simple(&place, &target, &Ask::Resolve { reason }, out).await,
+        Command::ResumeLine { target, reason, place } => {
+            simple(&place, &target, &Ask::ResumeLine { reason }, out).await
+        }
         Command::RaiseEpoch { target, reason, place } => {
             simple(&place, &target, &Ask::RaiseEpoch { reason }, out).await
         }
@@ -93,25 +96,6 @@ async fn roll_back(
     let from = current.map_or_else(String::new, |current| format!(", away from release {}", current.id));
     ask::confirm(&format!("Bring {target} back to {destination}{from}?"), yes)?;
     tell(backend, &backend.command(target, &Ask::RollBack { to, reason }).await?, out)
-}
-
-async fn stop_or_lift(place: &Place, stop: StopAsk, out: Out) -> anyhow::Result<()> {
-    let backend = Backend::open(place, out.screen)?;
-    let scope = stop.scope.clone();
-    let set = backend.stop(stop).await?;
-    out.answer(&set, || {
-        let named = if scope == Scope::All { "Everything".to_owned() } else { scope.to_string() };
-        match &set {
-            None => format!("{named}: not frozen."),
-            Some(at) => {
-                let until = at.stop.until.map_or("it is lifted".to_owned(), |until| crate::out::times().minute(until));
-                format!(
-                    "{named}: no release passes a commit point until {until}; rollbacks go on.\n  by {}: {}",
-                    at.stop.who, at.stop.reason
-                )
-            }
-        }
-    })
 }
 
 /// `quarantine lift`: the digest by as much of its beginning as is unique.

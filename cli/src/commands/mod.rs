@@ -1,6 +1,8 @@
 //! What each command does. One file per family.
 
 mod control;
+mod freeze;
+mod glass;
 mod people;
 mod policy;
 mod release;

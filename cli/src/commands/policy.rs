@@ -1,22 +1,23 @@
-//! `policy ...`: check, explain, schema.
+//! `policy ...`: check, explain, simulate, schema.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use portcullis_domain::names::TargetId;
 use portcullis_policy::Severity;
 use serde_json::json;
 
 use crate::args::Policy;
-use crate::exit::{self, Exit, Stop};
+use crate::exit::{Exit, Stop};
 use crate::out::Out;
 use crate::policies::{texts, words};
-use crate::show::screen::Screen;
+use crate::{policies, simulate};
 
 /// Does what was said.
 pub(crate) fn run(command: Policy, out: Out) -> anyhow::Result<()> {
     match command {
         Policy::Check { files } => check(&files, out),
-        Policy::Explain { file, target } => explain(&file, target.as_ref(), out),
+        Policy::Explain { files, target } => explain(&files, target.as_ref(), out),
+        Policy::Simulate(asked) => simulate::run(&asked, out),
         Policy::Schema => crate::out::line(&serde_json::to_string_pretty(&portcullis_policy::json_schema())?),
     }
 }
@@ -51,24 +52,17 @@ fn check(files: &[PathBuf], out: Out) -> anyhow::Result<()> {
     Err(Stop { code: Exit::Usage, words: String::new() }.into())
 }
 
-fn explain(file: &Path, target: Option<&TargetId>, out: Out) -> anyhow::Result<()> {
-    let set = portcullis_policy::load(&texts(&[file.to_owned()])?)
-        .map_err(|report| exit::usage(words(&report, Screen { colour: false, ..out.screen })))?;
+fn explain(files: &[PathBuf], target: Option<&TargetId>, out: Out) -> anyhow::Result<()> {
+    let set = policies::read(files, out.screen)?;
     let wanted: Vec<_> =
         set.policies.iter().filter(|policy| target.is_none_or(|name| policy.target == *name)).collect();
-    if wanted.is_empty() {
-        let all: Vec<String> = set.targets().map(ToString::to_string).collect();
-        return Err(exit::not_found(format!(
-            "{} has no such environment; there are {}",
-            file.display(),
-            all.join(", ")
-        )));
+    if let Some(target) = target.filter(|_| wanted.is_empty()) {
+        return Err(policies::unknown(&set, target));
     }
     let value: Vec<_> = wanted.iter().map(|policy| &***policy).collect();
     out.answer(&value, || {
-        let texts: Vec<String> =
-            wanted.iter().map(|policy| portcullis_policy::explain(policy).trim_end().to_owned()).collect();
-        texts.join("\n\n")
+        let texts = wanted.iter().filter_map(|policy| set.explain(&policy.target));
+        texts.map(|text| text.trim_end().to_owned()).collect::<Vec<_>>().join("\n\n")
     })
 }
 

@@ -3,6 +3,7 @@
 use portcullis_domain::names::{ReleaseId, TargetId};
 
 use super::control::tell;
+use super::glass;
 use crate::api::{Ask, ReleaseDetail, State};
 use crate::args::{Place, Release};
 use crate::backend::Backend;
@@ -34,8 +35,8 @@ pub(crate) async fn run(command: Release, out: Out) -> anyhow::Result<()> {
             let view = view(release, &place, out).await?;
             out.answer(&view.ledger, || timeline::ledger(&view.ledger, out.screen, crate::out::times()))
         }
-        Release::Start { target, commit, confirm, reason, place } => {
-            ask(&place, &target, &Ask::Start { commit, typed: confirm, reason }, out).await
+        Release::Start { target, commit, confirm, reason, forward_only, place } => {
+            ask(&place, &target, &Ask::Start { commit, typed: confirm, reason, forward_only }, out).await
         }
         Release::Approve { release, plan, confirm, place } => {
             let release = ReleaseId(release);
@@ -60,6 +61,10 @@ pub(crate) async fn run(command: Release, out: Out) -> anyhow::Result<()> {
         Release::Cancel { release, reason, place } => {
             let release = ReleaseId(release);
             on(&place, release, &Ask::Cancel { release, reason }, out).await
+        }
+        Release::BreakGlass { release, plan, gates, reason, yes, place } => {
+            let gates = gates.into_iter().collect();
+            glass::run(glass::Said { release: ReleaseId(release), plan, gates, reason, yes }, &place, out).await
         }
         Release::CloseWindow { target, reason, place } => ask(&place, &target, &Ask::CloseWindow { reason }, out).await,
     }

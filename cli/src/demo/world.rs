@@ -199,6 +199,8 @@ impl World {
             branches: BTreeSet::from(["main".to_owned()]),
             people: BTreeSet::from([Identity::new("github:demo-author")?]),
             files: None,
+            tree: None,
+            forward_only: false,
         })?;
         for (at, (name, worker, _)) in (0..).zip(SERVICES) {
             let digest = digest_of(version, name);

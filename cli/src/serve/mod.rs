@@ -10,6 +10,7 @@ pub(crate) mod log;
 mod metrics;
 mod notices;
 mod reading;
+mod reload;
 #[cfg(test)]
 mod tests;
 pub(crate) mod token;
@@ -29,6 +30,7 @@ use portcullis_embedded::people::People;
 use portcullis_embedded::registry::FileRegistry;
 use portcullis_embedded::source::FileSource;
 use portcullis_embedded::sqlite::SqliteStore;
+use portcullis_engine::breaker::{self, FleetBreaker};
 use portcullis_engine::driver::Driver;
 use portcullis_engine::ports::{Ledger, Notices, Ports};
 use portcullis_engine::reader;
@@ -83,6 +85,7 @@ pub(crate) struct Stack {
     pub(crate) cluster: Arc<LocalCluster>,
     /// Its policies.
     pub(crate) policies: Arc<FilePolicies>,
+    recorder: Recorder,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -112,6 +115,7 @@ impl Stack {
         let readers: Vec<(String, Arc<dyn Notices>)> = vec![
             ("log".to_owned(), Arc::new(notices::LogNotices::default())),
             ("file".to_owned(), Arc::new(FileNotices::open(&layout.notices())?)),
+            (breaker::READER.to_owned(), Arc::new(FleetBreaker::new(ports.clone()))),
         ];
         let listener = TcpListener::bind(options.listen)
             .await
@@ -127,6 +131,7 @@ impl Stack {
             counters,
         });
         let (stop, told) = watch::channel(false);
+        let waker = (ports.clone(), recorder.clone());
         let driver = Driver::new(ports.clone(), recorder.clone());
         let sweep = Sweep::new(ports.clone(), recorder.clone());
         let tasks = vec![
@@ -140,8 +145,21 @@ impl Stack {
                 async move { sweep.run(told, SWEEP).await }
             }),
             tokio::spawn(reader::run(ports.clone(), readers, told, READ)),
+            // The policies may have been changed while no server ran.
+            tokio::spawn(async move { reload::judge_again(&waker.0, &waker.1).await }),
         ];
-        Ok(Self { address, ports, people, cluster, policies, stop, tasks })
+        Ok(Self { address, ports, people, cluster, policies, recorder, stop, tasks })
+    }
+
+    /// Reads the policies again, and judges every environment by them at once. With errors those in force stay.
+    pub(crate) async fn reload(&self) {
+        match self.policies.reload() {
+            Ok(environments) => {
+                tracing::info!(environments, "the policies were read again");
+                reload::judge_again(&self.ports, &self.recorder).await;
+            }
+            Err(error) => tracing::error!("the policies stay as they were: {error}"),
+        }
     }
 
     /// Stops taking requests, lets what is under way come to its next safe point, and ends. What is not done goes on
@@ -189,7 +207,7 @@ pub(crate) async fn run(flags: args::Serve, screen: Screen) -> anyhow::Result<()
     if !stack.address.ip().is_loopback() {
         tracing::warn!("other machines can reach this server: put something that speaks TLS in front of it");
     }
-    until_told_to_stop(&stack.policies).await?;
+    until_told_to_stop(&stack).await?;
     tracing::info!("stopping");
     stack.stop().await;
     tracing::info!("stopped; releases go on at the next start");
@@ -198,7 +216,7 @@ pub(crate) async fn run(flags: args::Serve, screen: Screen) -> anyhow::Result<()
 
 /// Waits for SIGTERM or Ctrl-C; reads the policies again on SIGHUP.
 #[cfg(unix)]
-async fn until_told_to_stop(policies: &FilePolicies) -> anyhow::Result<()> {
+async fn until_told_to_stop(stack: &Stack) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for Ctrl-C")?;
@@ -207,16 +225,13 @@ async fn until_told_to_stop(policies: &FilePolicies) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => match policies.reload() {
-                Ok(environments) => tracing::info!(environments, "the policies were read again"),
-                Err(error) => tracing::error!("the policies stay as they were: {error}"),
-            },
+            _ = hangup.recv() => stack.reload().await,
         }
     }
 }
 
 /// Waits for Ctrl-C.
 #[cfg(not(unix))]
-async fn until_told_to_stop(_: &FilePolicies) -> anyhow::Result<()> {
+async fn until_told_to_stop(_: &Stack) -> anyhow::Result<()> {
     tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")
 }

@@ -3,6 +3,7 @@
 //! The order is the same everywhere: are users all right; what is running; why; what, by whom; what must I do.
 
 pub(crate) mod gates;
+pub(crate) mod glass;
 pub(crate) mod list;
 pub(crate) mod release;
 pub(crate) mod screen;

@@ -1,8 +1,11 @@
 //! `release show`: one release on one screen.
 
+use std::collections::BTreeSet;
+
 use portcullis_domain::event::What;
 use portcullis_domain::verdict::Verdict;
 
+use super::glass::{self, Standing};
 use super::screen::{Screen, Tone};
 use super::{gates, sections, timeline};
 use crate::api::{ReleaseDetail, State};
@@ -124,6 +127,9 @@ fn to_do(view: &ReleaseDetail, times: Times) -> String {
         }
         State::RollingBack => "nothing: traffic is being brought back".into(),
         State::Live => match view.window_until.filter(|until| *until > times.now()) {
+            Some(until) if sections::forward_only(view) => {
+                format!("nothing. Until {} you are asked if it hurts: it is forward only.", times.minute(until))
+            }
             Some(until) => format!("nothing. It is still rolled back by itself until {}.", times.minute(until)),
             None => "nothing".into(),
         },
@@ -131,6 +137,9 @@ fn to_do(view: &ReleaseDetail, times: Times) -> String {
             format!("nothing for traffic. To try again, push a new commit or start a release of {commit}.")
         }
         state if state.is_settled() => "nothing".into(),
+        _ if sections::forward_only(view) => {
+            "nothing: it is watched. It is forward only: if it hurts, it stops and asks you".into()
+        }
         _ => "nothing: it is watched, and rolled back by itself if it hurts".into(),
     }
 }
@@ -148,6 +157,7 @@ fn ways(view: &ReleaseDetail) -> String {
             if let Some(plan) = view.summary.plan.filter(|_| approval) {
                 out.push(("Approve", format!("portcullis release approve {id} --plan {plan}")));
             }
+            out.extend(skip(view));
             out.push(("Veto", format!("portcullis release reject {id} --reason TEXT")));
         }
         State::NeedsHelp => {
@@ -176,4 +186,14 @@ fn ways(view: &ReleaseDetail) -> String {
     }
     out.push(("More", format!("portcullis release gates {id} | ledger {id} | show {id} --all")));
     out.iter().map(|(name, way)| format!("{name:<10}{way}")).collect::<Vec<_>>().join("\n")
+}
+
+/// The command of the next person, where somebody would skip gates and is not enough.
+fn skip(view: &ReleaseDetail) -> Option<(&'static str, String)> {
+    let plan = view.summary.plan?;
+    let said = view.release.glass.iter().filter(|glass| glass.plan == plan);
+    let gates: BTreeSet<String> = said.flat_map(|glass| glass.gates.iter().cloned()).collect();
+    let standing = Standing::of(view, plan, &gates);
+    let open = standing.open();
+    (!open.is_empty()).then(|| ("Skip too", glass::command(view.summary.id, plan, &open)))
 }

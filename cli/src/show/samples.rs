@@ -8,12 +8,13 @@ use portcullis_domain::event::{Actor, Event, Reason, What};
 use portcullis_domain::facts::{AlarmFact, AlarmState, Artifact, CommitFacts, Facts, ImageFact};
 use portcullis_domain::names::{AlarmName, CommitSha, Identity, ReleaseId, Seq, ServiceName, Subject};
 use portcullis_domain::plan::{Plan, PlanId};
-use portcullis_domain::policy::{Colour, Metric, Mode, Place};
+use portcullis_domain::policy::{Colour, Metric, Mode, Place, Severity};
+use portcullis_domain::protection::{Change, Protection};
 use portcullis_domain::target::{Phase, Release, Rollback, Serving, WatchState};
 use portcullis_domain::time::{Millis, Timestamp};
 use portcullis_domain::verdict::{GateResult, Judgement};
 
-use crate::api::{ReleaseDetail, ReleaseSummary, Rules, State};
+use crate::api::{ReleaseDetail, ReleaseSummary, Rules, State, TargetSummary};
 use crate::when::Times;
 
 /// 2026-11-20 02:45:00 UTC.
@@ -147,6 +148,7 @@ pub(crate) fn view(phase: Phase, state: State) -> ReleaseDetail {
             verify: true,
             rolling: false,
             sources: BTreeMap::from([(service("temporal-workers"), "workers".into())]),
+            break_glass: None,
         }),
         release,
         ledger: Vec::new(),
@@ -206,6 +208,7 @@ pub(crate) fn story() -> Vec<Event> {
         requested_by: None,
         typed: false,
         reason: None,
+        forward_only: false,
         facts: Some(commit_facts()),
         gather_until: NIGHT,
     };
@@ -241,7 +244,7 @@ pub(crate) fn story() -> Vec<Event> {
     let watch = WatchState { breaches: vec![breach], ..WatchState::default() };
     let saw = "nestjs error_rate 3.1%, response_time_p95 612 ms; springboot 0.1%, 88 ms".to_owned();
     ledger.add(116_000, What::Measured { release, watch, saw });
-    ledger.add(120_000, What::RollbackBegan { release, why: threshold(), to: live() });
+    ledger.add(120_000, What::RollbackBegan { release, why: threshold(), to: live(), served: true });
     for name in ["nestjs-service", "springboot-service"] {
         ledger.did(traffic(name, 0, Purpose::Restore), 2_000, Outcome::Written);
     }
@@ -311,6 +314,10 @@ pub(crate) fn policy() -> portcullis_domain::policy::Policy {
             typed_confirmation: None,
             expire: Millis::hours(24),
             remind: Millis::hours(4),
+            promoted_from: None,
+            calendar: portcullis_domain::calendar::Calendar::default(),
+            rules: vec![],
+            break_glass: None,
         },
         strategy: p::Strategy::BlueGreen { steps: vec![10_000], every: Millis(0), manual: false },
         verify: Vec::new(),
@@ -329,10 +336,69 @@ pub(crate) fn policy() -> portcullis_domain::policy::Policy {
             keep_old: Millis::hours(1),
             when: Vec::new(),
             health_failing_for: None,
+            vulnerability: None,
         },
         waiting: p::Waiting::Newest,
         limits: p::Limits::default(),
+        governor: p::Governor::default(),
         people: BTreeMap::new(),
         groups: BTreeMap::new(),
     }
+}
+
+/// An environment with a release that waits.
+pub(crate) fn environment() -> TargetSummary {
+    let sample = waiting();
+    TargetSummary {
+        target: sample.summary.target.clone(),
+        mode: Some(Mode::Deploy),
+        seq: Seq(12),
+        live: sample.live.clone(),
+        releases: vec![sample.summary.clone()],
+        ringing: Vec::new(),
+        hands_off: None,
+        quarantine: BTreeMap::new(),
+        line_stopped: None,
+        vulnerable: BTreeMap::new(),
+        stops: Vec::new(),
+        fleet: None,
+    }
+}
+
+/// One of each event that tells of protection: policies, skipped gates, vulnerabilities, a stopped line.
+pub(crate) fn protection() -> Vec<Event> {
+    let mut ledger = Ledger { events: Vec::new(), at: NIGHT };
+    let changed = |ledger: &mut Ledger, from: Option<u8>, changes: &[(&str, &str, &str, bool)]| {
+        let change = |(what, before, after, loosens): &(&str, &str, &str, bool)| Change {
+            what: (*what).into(),
+            before: (*before).into(),
+            after: (*after).into(),
+            loosens: *loosens,
+        };
+        let protection = std::sync::Arc::new(Protection::of(&policy()));
+        let changes = changes.iter().map(change).collect();
+        ledger.add(1_000, What::PolicyChanged { from: from.map(digest), to: digest(2), protection, changes });
+    };
+    let approvals = ("gates.approvals", "2 of release-managers", "1 of release-managers", true);
+    let scan = ("gates.scan", "", "critical: block", false);
+    changed(&mut ledger, None, &[]);
+    changed(&mut ledger, Some(1), &[]);
+    changed(&mut ledger, Some(1), &[scan]);
+    changed(&mut ledger, Some(1), &[approvals]);
+    changed(&mut ledger, Some(1), &[scan, ("gates.typed_confirmation", "DEPLOY", "", true)]);
+    let (release, service) = (ReleaseId(142), service("nestjs-service"));
+    let gates = BTreeSet::from(["approval".to_owned(), "freeze".to_owned()]);
+    let (who, reason) = (Subject::new("kofi").unwrap(), "incident 7".to_owned());
+    ledger.add(1_000, What::GlassBroken { release, plan: plan_id(), gates, who, reason });
+    for before_has_it in [Some(true), Some(false), None] {
+        let (service, finding) = (service.clone(), "CVE-2026-1234".to_owned());
+        let severity = Severity::Critical;
+        let what = What::VulnerabilityFound { release, service, digest: digest(11), finding, severity, before_has_it };
+        ledger.add(1_000, what);
+    }
+    let why = "a scan is said to have 1 critical in it, which serves".to_owned();
+    ledger.add(1_000, What::LiveVulnerable { service, digest: digest(11), why });
+    ledger.add(1_000, What::LineStopped { why: "3 automatic rollbacks within 1h".into() });
+    ledger.add(1_000, What::LineResumed { reason: "it was the database".into() });
+    ledger.events
 }

@@ -126,9 +126,17 @@ pub(crate) fn byline(view: &ReleaseDetail, screen: Screen, times: Times) -> Stri
         format!("{}{commits}", screen.cut(&screen.safe(&facts.title), 44))
     });
     let head = format!("{}  {}", release.commit.short(), title.unwrap_or_default());
-    let parts = [head.trim_end().to_owned(), screen.safe(&people.unwrap_or_default()), opened];
+    let way = if forward_only(view) { "FORWARD ONLY" } else { "" };
+    let parts = [head.trim_end().to_owned(), way.to_owned(), screen.safe(&people.unwrap_or_default()), opened];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     screen.cut(&parts.join("   "), super::screen::WIDTH)
+}
+
+/// Whether it can not be undone: what would be a rollback is a question.
+pub(crate) fn forward_only(view: &ReleaseDetail) -> bool {
+    let release = &view.release;
+    let facts = release.facts.as_ref().and_then(|facts| facts.commit.as_ref()).or(release.commit_facts.as_ref());
+    release.forward_only || facts.is_some_and(|facts| facts.forward_only)
 }
 
 /// `✓ images ─ ◐ GATES ─ ○ backup ─ … ─ ○ live`: how far it came.

@@ -3,7 +3,7 @@
 use super::screen::{Screen, Tone};
 use super::sections::serving;
 use super::{list, text};
-use crate::api::{State, TargetSummary};
+use crate::api::{FleetHold, State, TargetSummary};
 use crate::when::Times;
 
 /// Every environment: is it all right, what serves, what is on its way, what must I do.
@@ -31,6 +31,18 @@ fn one(target: &TargetSummary, screen: Screen, times: Times) -> String {
             out.push(line("do", &command, screen));
         }
     }
+    if let Some(why) = &target.line_stopped {
+        out.push(line("stopped", &format!("no release begins: {why}"), screen));
+        out.push(line("do", &format!("portcullis resume-line {} --reason TEXT", target.target), screen));
+    }
+    for (service, digest) in &target.vulnerable {
+        let words = format!("{service} {} serves, and something bad was found in it", digest.short());
+        out.push(line("warning", &words, screen));
+    }
+    if let Some(fleet) = &target.fleet {
+        out.push(line("frozen", &fleet_words(fleet, times), screen));
+        out.push(line("do", "portcullis unfreeze --all    once you know that it was not the infrastructure", screen));
+    }
     for alarm in &target.ringing {
         out.push(line("alarm", &format!("{alarm} rings"), screen));
     }
@@ -51,12 +63,21 @@ fn line(name: &str, words: &str, screen: Screen) -> String {
     format!("  {}{words}", text::pad(name, 9)).trim_end().to_owned()
 }
 
+/// Why nothing begins anywhere, and until when.
+pub(crate) fn fleet_words(fleet: &FleetHold, times: Times) -> String {
+    let count = text::count(fleet.environments.len() as u64, "environment");
+    let until = times.minute(fleet.until);
+    format!("{count} rolled back by themselves within {}; until {until}, or it is lifted", fleet.within)
+}
+
 fn health(target: &TargetSummary) -> (&'static str, Tone) {
     let any = |wanted: &[State]| target.releases.iter().any(|release| wanted.contains(&release.state));
     if any(&[State::NeedsHelp]) || target.releases.iter().any(|release| release.asks) {
         ("NEEDS A PERSON", Tone::Bad)
     } else if any(&[State::RollingBack]) {
         ("ROLLING BACK", Tone::Warn)
+    } else if target.line_stopped.is_some() {
+        ("LINE STOPPED", Tone::Bad)
     } else if !target.ringing.is_empty() {
         ("ALARM", Tone::Warn)
     } else if any(&[State::BackingUp, State::Deploying, State::Verifying, State::Switching, State::Watching]) {

@@ -1,13 +1,15 @@
 //! Snapshot tests of the screens: read the snapshots, they are what a person sees.
 
-use portcullis_domain::target::{Asking, Phase, WatchState};
+use portcullis_domain::digest::Digest;
+use portcullis_domain::names::Subject;
+use portcullis_domain::target::{Asking, Glass, Phase, WatchState};
 use portcullis_domain::time::Millis;
 
-use super::samples::{NIGHT, rolled_back, story, times, view, waiting};
-use super::screen::{Screen, WIDTH};
+use super::samples::{NIGHT, environment, protection, rolled_back, service, story, times, view, waiting};
+use super::screen::{Screen, Tone, WIDTH};
 use super::text::width;
 use super::{list, release, status, timeline};
-use crate::api::{ReleaseDetail, State, TargetSummary};
+use crate::api::{FleetHold, ReleaseDetail, State};
 
 fn fits(text: &str) -> &str {
     for line in text.lines() {
@@ -109,17 +111,44 @@ fn releases_as_a_list() {
 
 #[test]
 fn environments_at_a_glance() {
-    let sample = waiting();
-    let target = TargetSummary {
-        target: sample.summary.target.clone(),
-        mode: Some(portcullis_domain::policy::Mode::Deploy),
-        seq: portcullis_domain::names::Seq(12),
-        live: sample.live.clone(),
-        releases: vec![sample.summary.clone()],
-        ringing: Vec::new(),
-        hands_off: None,
-        quarantine: std::collections::BTreeMap::new(),
-        stops: Vec::new(),
-    };
+    let target = environment();
     insta::assert_snapshot!(fits(&status::show(&[target], Screen::PLAIN, times())));
+}
+
+#[test]
+fn an_environment_whose_line_is_stopped() {
+    let mut target = environment();
+    target.releases.clear();
+    target.line_stopped = Some("3 automatic rollbacks within 1h: releases 139, 140 and 141".into());
+    target.vulnerable = [(service("nestjs-service"), Digest::of(&[1]))].into();
+    let environments = vec![target.target.clone(), "pay/production".parse().unwrap()];
+    let until = NIGHT + Millis::minutes(7);
+    target.fleet = Some(FleetHold { environments, within: Millis::minutes(10), until });
+    insta::assert_snapshot!(fits(&status::show(&[target], Screen::PLAIN, times())));
+}
+
+#[test]
+fn a_release_that_one_person_would_let_skip_a_gate() {
+    let mut view = waiting();
+    let plan = view.summary.plan.unwrap();
+    let who = Subject::new("kofi").unwrap();
+    let glass = Glass { plan, gates: ["approval".to_owned()].into(), who, reason: "incident 7".into() };
+    view.release.glass = vec![glass];
+    view.release.forward_only = true;
+    insta::assert_snapshot!(show(&view));
+}
+
+#[test]
+fn every_event_that_protects() {
+    insta::assert_snapshot!(fits(&timeline::ledger(&protection(), Screen::PLAIN, times())));
+}
+
+#[test]
+fn what_loosens_the_policy_is_always_shown_and_its_first_sight_is_not() {
+    let shown: Vec<String> = timeline::lines(&protection(), false).into_iter().map(|line| line.verb).collect();
+    assert_eq!(shown.iter().filter(|verb| *verb == "policy LOOSENED").count(), 2, "{shown:?}");
+    assert_eq!(shown.iter().filter(|verb| *verb == "policy").count(), 1, "{shown:?}");
+    let all = timeline::lines(&protection(), true);
+    assert_eq!(all.iter().filter(|line| line.verb == "policy").count(), 3);
+    assert!(all.iter().filter(|line| line.verb == "policy LOOSENED").all(|line| line.tone == Tone::Warn));
 }

@@ -119,7 +119,13 @@ impl Fold {
         let open = !wanted.events.is_empty() && !wanted.ended;
         let around = matches!(
             event.what,
-            What::AlarmSeen { .. } | What::HandsOff { .. } | What::Refused { .. } | What::LiveChangedOutside { .. }
+            What::AlarmSeen { .. }
+                | What::HandsOff { .. }
+                | What::Refused { .. }
+                | What::LiveChangedOutside { .. }
+                | What::LineStopped { .. }
+                | What::LineResumed { .. }
+                | What::PolicyChanged { .. }
         );
         if own || (open && around) {
             wanted.events.push(event.clone());

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use portcullis_domain::action::{Action, Purpose, Value};
+use portcullis_domain::digest::Digest;
 use portcullis_domain::event::{Actor, End};
 use portcullis_domain::facts::AlarmState;
 use portcullis_domain::names::ServiceName;
+use portcullis_domain::protection::Change;
 use portcullis_domain::target::{Phase, Serving};
 
 use crate::show::screen::Tone;
@@ -60,6 +62,34 @@ pub(super) fn end_words(end: End) -> (&'static str, Tone) {
         End::Cancelled => ("cancelled", Tone::Plain),
         End::Observed => ("observed", Tone::Good),
         End::Failed => ("FAILED", Tone::Bad),
+    }
+}
+
+/// A change of policy as verb, detail, tone and whether everybody sees it: what it loosens comes first, and is always
+/// shown.
+pub(super) fn policy_words(from: Option<&Digest>, to: &Digest, changes: &[Change]) -> (String, String, Tone, bool) {
+    let told = |verb: &str, detail: String, tone, key| (verb.to_owned(), detail, tone, key);
+    if from.is_none() {
+        return told("policy", format!("{} is in force", to.short()), Tone::Dim, false);
+    }
+    let (loosened, others): (Vec<&Change>, Vec<&Change>) = changes.iter().partition(|change| change.loosens);
+    let all = |changes: &[&Change]| changes.iter().map(|change| change_words(change)).collect::<Vec<_>>().join("; ");
+    match (loosened.as_slice(), others.as_slice()) {
+        ([], []) => told("policy", format!("{} is in force; it protects as before", to.short()), Tone::Dim, false),
+        ([], others) => told("policy", format!("changed: {}", all(others)), Tone::Plain, true),
+        (loosened, []) => told("policy LOOSENED", all(loosened), Tone::Warn, true),
+        (loosened, others) => {
+            told("policy LOOSENED", format!("{}; also changed: {}", all(loosened), all(others)), Tone::Warn, true)
+        }
+    }
+}
+
+fn change_words(change: &Change) -> String {
+    let Change { what, before, after, .. } = change;
+    match (before.is_empty(), after.is_empty()) {
+        (_, true) => format!("{what}: {before} is gone"),
+        (true, false) => format!("{what}: {after} is new"),
+        (false, false) => format!("{what}: {before} -> {after}"),
     }
 }
 

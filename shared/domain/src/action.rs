@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::facts::{AlarmFact, Facts};
-use crate::names::{AlarmName, CommitSha, LedgerId, Repository, Seq as LedgerSeq, ServiceName};
+use crate::names::{AlarmName, CommitSha, EnvName, LedgerId, Repository, Seq as LedgerSeq, ServiceName};
 use crate::policy::{Colour, Metric, Place, Test};
 use crate::time::{Millis, Timestamp};
 
@@ -224,7 +224,7 @@ pub enum Action {
 }
 
 /// Which facts to fetch.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Look {
     /// The commit, if one is known.
     pub commit: Option<CommitSha>,
@@ -240,6 +240,9 @@ pub struct Look {
     pub alarms: BTreeSet<String>,
     /// The services whose objects are wanted.
     pub services: BTreeSet<ServiceName>,
+    /// The environment to ask what it verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted_from: Option<EnvName>,
 }
 
 /// Which window to measure.

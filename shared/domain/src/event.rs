@@ -1,6 +1,6 @@
 //! Events: facts decided by us, appended to the ledger, never changed. The enum is the state machine's alphabet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,8 @@ use crate::digest::Digest;
 use crate::facts::{AlarmFact, Artifact, CommitFacts, Facts};
 use crate::names::{AlarmName, CommitSha, LedgerId, ReleaseId, Seq, ServiceName, Subject, Tag};
 use crate::plan::{Plan, PlanId};
-use crate::policy::{Metric, Policy};
+use crate::policy::{Metric, Policy, Severity};
+use crate::protection::{Change, Protection};
 use crate::target::{Phase, Serving, WatchState};
 use crate::time::{Millis, Timestamp};
 use crate::verdict::Judgement;
@@ -75,6 +76,9 @@ pub enum What {
         typed: bool,
         /// Why, in a person's words.
         reason: Option<String>,
+        /// It can not be undone: an automatic rollback becomes a question.
+        #[serde(default)]
+        forward_only: bool,
         /// What the source said of the commit then.
         facts: Option<CommitFacts>,
         /// Until when all images must have come.
@@ -164,6 +168,19 @@ pub enum What {
         who: Subject,
         /// Whether the typed confirmation was given with it.
         typed: bool,
+    },
+    /// A person would skip gates of a plan. With enough of them the gates are skipped.
+    GlassBroken {
+        /// The release.
+        release: ReleaseId,
+        /// The plan.
+        plan: PlanId,
+        /// The gates, by their names.
+        gates: BTreeSet<String>,
+        /// Who.
+        who: Subject,
+        /// Why.
+        reason: String,
     },
     /// A waiting release was brought to mind.
     Reminded {
@@ -297,6 +314,9 @@ pub enum What {
         why: Reason,
         /// The state to return to.
         to: BTreeMap<ServiceName, Serving>,
+        /// Whether new code may have answered requests.
+        #[serde(default)]
+        served: bool,
     },
     /// One service needs no further step on the way back.
     ServiceBack {
@@ -399,6 +419,51 @@ pub enum What {
         /// Why.
         reason: String,
     },
+    /// A vulnerability was found in what this release serves, that was not known when its gates held.
+    VulnerabilityFound {
+        /// The release.
+        release: ReleaseId,
+        /// The service.
+        service: ServiceName,
+        /// The image.
+        digest: Digest,
+        /// What was found: its id, or a count where the scanner names none.
+        finding: String,
+        /// How bad.
+        severity: Severity,
+        /// Whether what served before has it too; none = nobody can say.
+        before_has_it: Option<bool>,
+    },
+    /// The same in what serves after its release left the state: nothing is undone by itself any more.
+    LiveVulnerable {
+        /// The service.
+        service: ServiceName,
+        /// The image.
+        digest: Digest,
+        /// What is said of it.
+        why: String,
+    },
+    /// Too many automatic rollbacks: no release begins until a person says so.
+    LineStopped {
+        /// Why.
+        why: String,
+    },
+    /// A person let releases begin again.
+    LineResumed {
+        /// Why.
+        reason: String,
+    },
+    /// The policy changed; what it loosens is named.
+    PolicyChanged {
+        /// The hash of the one before; none = the first one seen.
+        from: Option<Digest>,
+        /// The hash of the one in force.
+        to: Digest,
+        /// What protects the target by it.
+        protection: Arc<Protection>,
+        /// What changed in that.
+        changes: Vec<Change>,
+    },
     /// The ledger was restored; fences of older epochs count as older.
     EpochRaised {
         /// The new epoch.
@@ -467,6 +532,22 @@ pub enum Reason {
         /// Their words.
         reason: String,
     },
+    /// A vulnerability was found in what serves; what served before is free of it.
+    Vulnerability {
+        /// The service.
+        service: ServiceName,
+        /// What was found.
+        finding: String,
+        /// How bad.
+        severity: Severity,
+    },
+}
+
+impl Reason {
+    /// Whether nobody asked for it.
+    pub fn is_automatic(&self) -> bool {
+        !matches!(self, Reason::Person { .. })
+    }
 }
 
 impl std::fmt::Display for Reason {
@@ -480,6 +561,9 @@ impl std::fmt::Display for Reason {
             Reason::Alarm { alarm, reason } => write!(f, "alarm {alarm}: {reason}"),
             Reason::Step { why } => f.write_str(why),
             Reason::Person { reason } => write!(f, "a person: {reason}"),
+            Reason::Vulnerability { service, finding, severity } => {
+                write!(f, "{severity} vulnerability in {service}: {finding}")
+            }
         }
     }
 }
@@ -499,6 +583,8 @@ impl What {
             | W::Judged { release, .. }
             | W::Approved { release, .. }
             | W::Reminded { release, .. }
+            | W::GlassBroken { release, .. }
+            | W::VulnerabilityFound { release, .. }
             | W::Began { release, .. }
             | W::Cleared { release, .. }
             | W::Arrived { release, .. }
@@ -531,6 +617,10 @@ impl What {
             | W::AlarmSeen { .. }
             | W::HandsOff { .. }
             | W::QuarantineLifted { .. }
+            | W::LiveVulnerable { .. }
+            | W::LineStopped { .. }
+            | W::LineResumed { .. }
+            | W::PolicyChanged { .. }
             | W::EpochRaised { .. } => None,
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{Found, ObjectKey};
 use crate::digest::Digest;
-use crate::names::{AlarmName, CommitSha, Identity, ServiceName, Tag};
+use crate::names::{AlarmName, CommitSha, EnvName, Identity, ReleaseId, ServiceName, Tag};
 use crate::policy::Severity;
 use crate::time::Timestamp;
 
@@ -40,8 +40,38 @@ pub struct CommitFacts {
     pub people: BTreeSet<Identity>,
     /// Number of commits between what is live and this one.
     pub commits: u32,
+    /// The Git tree of the commit: equal trees are equal sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<CommitSha>,
+    /// Whether the commit says of itself that it can not be undone (a schema change).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forward_only: bool,
     /// Per service with a source folder: whether anything under it changed since the live commit. Absent = not known.
     pub changed: BTreeMap<ServiceName, bool>,
+}
+
+/// What another environment verified, as its ledger says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Promoted {
+    /// The environment.
+    pub environment: EnvName,
+    /// Its verified releases, newest first, at most 10.
+    pub verified: Vec<Verified>,
+}
+
+/// One release that was verified live.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Verified {
+    /// The release.
+    pub release: ReleaseId,
+    /// Its commit.
+    pub commit: CommitSha,
+    /// The Git tree of the commit, where known.
+    pub tree: Option<CommitSha>,
+    /// When it went live.
+    pub at: Timestamp,
+    /// Its images.
+    pub digests: BTreeMap<ServiceName, Digest>,
 }
 
 /// State of an image's scan.
@@ -133,6 +163,12 @@ pub struct Facts {
     pub objects: BTreeMap<ObjectKey, Found>,
     /// Hash of each service's manifest as it would be applied.
     pub manifests: BTreeMap<ServiceName, Digest>,
+    /// What another environment says it verified; none = it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted: Option<Promoted>,
+    /// How many more pods the cluster has room for; none = it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<u32>,
     /// What could not be fetched, in words, by source. Never empty and passing at once.
     pub missing: BTreeMap<String, String>,
 }
@@ -146,6 +182,8 @@ impl Facts {
             && self.commit == other.commit
             && self.objects.iter().map(still).eq(other.objects.iter().map(still))
             && self.manifests == other.manifests
+            && self.promoted == other.promoted
+            && self.room == other.room
             && self.missing == other.missing
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod action;
 mod apply;
+pub mod calendar;
 mod decide;
 pub mod digest;
 pub mod event;
@@ -16,7 +17,9 @@ pub mod names;
 mod next;
 pub mod plan;
 pub mod policy;
+pub mod protection;
 pub mod route;
+pub mod rules;
 pub mod scope;
 pub mod signal;
 pub mod tags;

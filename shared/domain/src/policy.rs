@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::threshold::{Comparison, HoldFor, Metric, Trigger, Unit};
 
+use crate::calendar::Calendar;
 use crate::digest::{Digest, FieldHasher};
 use crate::names::{
     CommitSha, EnvName, GroupName, Identity, ObjectName, Repository, ServiceName, Subject, Tag, TargetId,
 };
+use crate::rules::{self, Compiled, Rule};
 use crate::tags::TagPattern;
 use crate::time::{Millis, Timestamp};
 
@@ -47,6 +49,9 @@ pub struct Policy {
     pub waiting: Waiting,
     /// Time limits of the steps.
     pub limits: Limits,
+    /// How many rollbacks are too many.
+    #[serde(default)]
+    pub governor: Governor,
     /// The people this target's rules speak of, with their accounts elsewhere.
     pub people: BTreeMap<Subject, BTreeSet<Identity>>,
     /// The groups this target's rules speak of.
@@ -173,6 +178,76 @@ pub struct Gates {
     pub expire: Millis,
     /// When a waiting release is brought to mind again.
     pub remind: Millis,
+    /// The environment that the same thing must have been verified in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted_from: Option<Promotion>,
+    /// When releases may begin.
+    #[serde(default, skip_serializing_if = "Calendar::is_empty")]
+    pub calendar: Calendar,
+    /// The user's own rules, each by its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
+    /// Who may skip a gate together, each with a reason; none = nobody. At least two people, whatever it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<Quorum>,
+}
+
+impl Gates {
+    /// No gate of the policy's own: what every release must have still holds.
+    pub fn none(expire: Millis, remind: Millis) -> Self {
+        Self {
+            scan: None,
+            approvals: Vec::new(),
+            typed_confirmation: None,
+            expire,
+            remind,
+            promoted_from: None,
+            calendar: Calendar::default(),
+            rules: Vec::new(),
+            break_glass: None,
+        }
+    }
+}
+
+/// What must have been verified live in another environment first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Promotion {
+    /// The other environment, of the same application.
+    pub environment: EnvName,
+    /// What must be the same there.
+    pub same: Same,
+    /// So long ago at most; none = whenever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Millis>,
+}
+
+/// What must be the same for a promotion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Same {
+    /// The very images.
+    Digests,
+    /// The weaker one: images built from the same source tree.
+    SourceTree,
+}
+
+/// How many rollbacks are too many: then the line stops, and a person is asked. None is ever refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Governor {
+    /// So many automatic rollbacks of one environment stop its line. At least 1.
+    pub rollbacks: u8,
+    /// Counted over this time.
+    pub within: Millis,
+    /// So many environments that roll back by themselves stop every line: probably infrastructure, not code.
+    pub fleet: u8,
+    /// Counted over this time.
+    pub fleet_within: Millis,
+}
+
+impl Default for Governor {
+    fn default() -> Self {
+        Self { rollbacks: 3, within: Millis::hours(1), fleet: 5, fleet_within: Millis::minutes(10) }
+    }
 }
 
 /// `1 of release-managers`.
@@ -346,6 +421,10 @@ pub struct RollBack {
     pub when: Vec<Trigger>,
     /// Failing readiness for so long undoes a release.
     pub health_failing_for: Option<Millis>,
+    /// A finding of this severity or worse in what is live, that was not known when it was released, undoes it,
+    /// if what served before is free of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vulnerability: Option<Severity>,
 }
 
 /// What happens when several releases wait.
@@ -430,11 +509,25 @@ impl Policy {
     }
 }
 
-/// A policy with its hash, computed once.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// A policy with its hash, computed once, and its rules, read when they are first asked.
+#[derive(Debug, Clone)]
 pub struct SealedPolicy {
     policy: std::sync::Arc<Policy>,
     hash: Digest,
+    /// Follows from the policy: no part of what makes two of them equal.
+    rules: std::sync::Arc<std::sync::OnceLock<Result<Compiled, String>>>,
+}
+
+impl PartialEq for SealedPolicy {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.policy == other.policy
+    }
+}
+impl Eq for SealedPolicy {}
+impl std::hash::Hash for SealedPolicy {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.hash.hash(state);
+    }
 }
 
 impl SealedPolicy {
@@ -446,7 +539,7 @@ impl SealedPolicy {
     /// Computes the hash of a shared policy.
     pub fn from_arc(policy: std::sync::Arc<Policy>) -> Self {
         let hash = policy.hash();
-        Self { policy, hash }
+        Self { policy, hash, rules: std::sync::Arc::default() }
     }
 
     /// The hash of the policy.
@@ -457,6 +550,12 @@ impl SealedPolicy {
     /// The policy, to share.
     pub fn share(&self) -> std::sync::Arc<Policy> {
         self.policy.clone()
+    }
+
+    /// The user's own rules, read and validated once for all clones; or why they could not be, which holds every
+    /// release.
+    pub fn rules(&self) -> &Result<Compiled, String> {
+        self.rules.get_or_init(|| rules::compile(&self.gates.rules).map_err(|error| error.to_string()))
     }
 }
 impl std::ops::Deref for SealedPolicy {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{AppName, EnvName, Subject, TargetId};
+use crate::names::{AppName, EnvName, ReleaseId, Subject, TargetId};
 use crate::time::Timestamp;
 
 /// Where a stop applies.
@@ -56,6 +56,23 @@ pub struct ScopeState {
     pub version: u64,
     /// The stop in force.
     pub stop: Option<Stop>,
+    /// The last automatic rollbacks of environments in this scope, newest last, at most 50; kept for `all` only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rollbacks: Vec<FleetRollback>,
+    /// When a person lifted a stop last: rollbacks up to then were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_since: Option<Timestamp>,
+}
+
+/// An automatic rollback somewhere in the fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FleetRollback {
+    /// Where.
+    pub target: TargetId,
+    /// Of which release.
+    pub release: ReleaseId,
+    /// When it began.
+    pub at: Timestamp,
 }
 
 /// A stop: no release passes a commit point; rollbacks go on.

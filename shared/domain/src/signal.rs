@@ -1,6 +1,6 @@
 //! Signals: facts from outside, normalised, already authenticated. Hints, until we looked ourselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -166,6 +166,8 @@ pub enum Command {
         typed: Option<String>,
         /// Why.
         reason: Option<String>,
+        /// It can not be undone (a schema change): an automatic rollback becomes a question.
+        forward_only: bool,
     },
     /// Approve a plan.
     Approve {
@@ -240,6 +242,22 @@ pub enum Command {
     },
     /// The old colour is no longer needed.
     CloseWindow {
+        /// Why.
+        reason: String,
+    },
+    /// Skip gates of a release, together with another person who says the same.
+    BreakGlass {
+        /// The release.
+        release: ReleaseId,
+        /// The plan as shown.
+        plan: PlanId,
+        /// The gates, by their names.
+        gates: BTreeSet<String>,
+        /// Why.
+        reason: String,
+    },
+    /// Releases may begin again after too many rollbacks.
+    ResumeLine {
         /// Why.
         reason: String,
     },

@@ -12,6 +12,7 @@ use crate::facts::{AlarmFact, Artifact, CommitFacts, Facts};
 use crate::names::{AlarmName, CommitSha, LedgerId, ReleaseId, Seq, ServiceName, Subject, Tag};
 use crate::plan::{Plan, PlanId};
 use crate::policy::{Colour, Policy};
+use crate::protection::Protection;
 use crate::time::{Millis, Timestamp};
 use crate::verdict::Judgement;
 
@@ -48,6 +49,24 @@ pub struct Target {
     pub alarms: BTreeMap<AlarmName, AlarmFact>,
     /// Until when no write is made.
     pub hands_off: Option<Timestamp>,
+    /// When automatic rollbacks of code that served began, newest last, at most 20.
+    #[serde(default)]
+    pub rollbacks: Vec<Timestamp>,
+    /// Why no release begins, after too many rollbacks, until a person says so.
+    #[serde(default)]
+    pub line_stopped: Option<String>,
+    /// Images that serve, whose release left the state, and of which something bad was said.
+    #[serde(default)]
+    pub vulnerable: BTreeMap<ServiceName, Digest>,
+    /// The hash of the policy that was in force at the last event.
+    #[serde(default)]
+    pub policy: Option<Digest>,
+    /// What protects the target by it.
+    #[serde(default)]
+    pub protection: Option<Arc<Protection>>,
+    /// How long the last way back took, from its beginning until traffic was back.
+    #[serde(default)]
+    pub last_return: Option<Millis>,
     /// The last releases that ended, newest first, at most 10: what `rollback --to` can name.
     pub ended: Vec<Ended>,
 }
@@ -74,6 +93,15 @@ pub struct Ended {
     pub commit: CommitSha,
     /// Whether it was verified live.
     pub verified: bool,
+    /// When it ended, or went live.
+    #[serde(default)]
+    pub at: Timestamp,
+    /// Its images.
+    #[serde(default)]
+    pub digests: BTreeMap<ServiceName, Digest>,
+    /// The Git tree of its commit, where known.
+    #[serde(default)]
+    pub tree: Option<CommitSha>,
 }
 
 /// What serves for one service.
@@ -189,6 +217,9 @@ pub struct Release {
     pub requested_by: Option<Subject>,
     /// Whether the typed confirmation was given.
     pub typed: bool,
+    /// It can not be undone: an automatic rollback becomes a question.
+    #[serde(default)]
+    pub forward_only: bool,
     /// What the source said of the commit at the opening.
     pub commit_facts: Option<CommitFacts>,
     /// Where it is in its life.
@@ -213,6 +244,12 @@ pub struct Release {
     pub judgement: Option<Judgement>,
     /// Approvals, of any plan of this release.
     pub approvals: Vec<Approval>,
+    /// People who would skip gates, each for a plan.
+    #[serde(default)]
+    pub glass: Vec<Glass>,
+    /// Ids of the findings that were known when its gates held, and of those that were asked about since; at most 200.
+    #[serde(default)]
+    pub findings: BTreeSet<String>,
     /// Alarms a person took as they are.
     pub accepted_alarms: BTreeSet<AlarmName>,
     /// Forward steps are stopped.
@@ -267,6 +304,19 @@ pub struct Approval {
     pub at: Timestamp,
     /// Whether the confirmation text was typed.
     pub typed: bool,
+}
+
+/// One person who would skip gates of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Glass {
+    /// The plan it is for.
+    pub plan: PlanId,
+    /// The gates, by their names.
+    pub gates: BTreeSet<String>,
+    /// Who.
+    pub who: Subject,
+    /// Why.
+    pub reason: String,
 }
 
 /// How far a service is on its way forward.

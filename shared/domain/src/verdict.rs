@@ -126,6 +126,12 @@ impl Judgement {
         gate.map_or_else(String::new, |gate| format!("{}: {}", gate.gate, gate.why))
     }
 
+    /// Whether every gate that blocks is one that people may skip together.
+    pub fn can_be_skipped(&self) -> bool {
+        let mut blocking = self.gates.iter().filter(|gate| gate.verdict == Verdict::Block);
+        blocking.all(|gate| crate::gate::glass::can_be_skipped(&gate.gate))
+    }
+
     /// What would be worth telling again: the verdicts and reasons, without the moment.
     pub fn same_as(&self, other: &Judgement) -> bool {
         let key = |judgement: &Judgement| {

@@ -6,12 +6,16 @@
 //!   "parent": "1c0ffee...",
 //!   "branches": ["main"],
 //!   "people": ["github:ama", "email:kofi@example.com"],
-//!   "files": ["services/nestjs/src/payments.ts"]
+//!   "files": ["services/nestjs/src/payments.ts"],
+//!   "tree": "9e107d9...",
+//!   "forward_only": false
 //! }
 //! ```
 //!
 //! `title` is required. `people` are the commit's author, committer and co-authors, `files` what it changed against its
 //! `parent`, paths from the root of the repository. No `files` = not known, and then nothing is said to be unchanged.
+//! `tree` is its Git tree: equal trees are equal sources. `forward_only` says that it can not be undone (a schema
+//! change); a release is forward-only if any commit since the live ones is.
 //! What changed since a live commit, and by whom, is found by walking the parents. Unknown keys are let be. The files are
 //! read at every call.
 
@@ -55,6 +59,10 @@ pub struct SourceCommit {
     pub people: BTreeSet<Identity>,
     /// Paths that it changed; none = not known.
     pub files: Option<BTreeSet<String>>,
+    /// Its Git tree; none = not known.
+    pub tree: Option<CommitSha>,
+    /// Whether it can not be undone.
+    pub forward_only: bool,
 }
 
 impl FileSource {
@@ -76,6 +84,12 @@ impl FileSource {
         });
         if let Some(files) = &commit.files {
             json["files"] = json!(files);
+        }
+        if let Some(tree) = &commit.tree {
+            json["tree"] = json!(tree);
+        }
+        if commit.forward_only {
+            json["forward_only"] = json!(true);
         }
         let text = format!("{json:#}\n");
         let doing = || format!("storing {}", file.display());
@@ -157,6 +171,8 @@ fn facts(
             .collect(),
         people: between.iter().flat_map(|commit| commit.people.iter().cloned()).collect(),
         commits: u32::try_from(between.len()).unwrap_or(u32::MAX),
+        tree: first.and_then(|commit| commit.tree.clone()),
+        forward_only: between.iter().any(|commit| commit.forward_only),
         changed: changed.collect(),
     }
 }
@@ -205,5 +221,7 @@ fn read(directory: &Path, commit: &CommitSha) -> PortResult<Option<SourceCommit>
         branches: fields.optional("branches")?.unwrap_or_default(),
         people: fields.optional("people")?.unwrap_or_default(),
         files: fields.optional("files")?,
+        tree: fields.optional("tree")?,
+        forward_only: fields.optional("forward_only")?.unwrap_or(false),
     }))
 }

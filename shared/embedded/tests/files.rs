@@ -152,6 +152,8 @@ fn source(files: &[Option<&[&str]>]) -> (tempfile::TempDir, FileSource) {
             branches: BTreeSet::from(["main".to_owned()]),
             people: BTreeSet::from([format!("github:dev-{n}").parse().unwrap()]),
             files: files.map(|files| files.iter().map(|&file| file.to_owned()).collect()),
+            tree: None,
+            forward_only: false,
         };
         source.put_commit(&commit).unwrap();
     }

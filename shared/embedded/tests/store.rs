@@ -89,7 +89,7 @@ async fn each_condition_of_an_append_refuses_it_whole() {
     let (_directory, store) = store();
     let (shop, bank) = (target("shop/production"), target("bank/production"));
     let halt = Stop { who: Subject::new("ama").unwrap(), reason: "audit".into(), since: Timestamp(1), until: None };
-    let stopped = ScopeState { version: 1, stop: Some(halt) };
+    let stopped = ScopeState { version: 1, stop: Some(halt), ..ScopeState::default() };
     assert!(store.set_scope(&Scope::All, &stopped).await.unwrap());
     let mut first = append(&bank, None, 1, b"bank");
     first.opens = vec![ReleaseId(7)];
@@ -138,7 +138,7 @@ async fn each_condition_of_an_append_refuses_it_whole() {
 async fn a_scope_changes_only_from_the_version_before() {
     let (_directory, store) = store();
     let scopes = Scope::of(&target("shop/production"));
-    let state = |version| ScopeState { version, stop: None };
+    let state = |version| ScopeState { version, stop: None, ..ScopeState::default() };
     assert_eq!(store.scopes(&scopes).await.unwrap(), vec![ScopeState::default(); 4]);
     assert!(store.set_scope(&scopes[3], &state(1)).await.unwrap());
     assert!(!store.set_scope(&scopes[3], &state(1)).await.unwrap());

@@ -142,6 +142,7 @@ impl Driver {
                 driver.ports.queue.receive(workers.max(1), LEAST_PACE).await
             };
             let received = tokio::select! {
+                biased; // as everywhere here: random turns could not be repeated by the simulator
                 received = receive => received,
                 changed = stop.changed() => if changed.is_err() { break } else { continue },
             };
@@ -160,6 +161,7 @@ impl Driver {
         }
         let limit = self.ports.clock.now() + MOST_STOPPING;
         tokio::select! {
+            biased;
             () = async { while steps.join_next().await.is_some() {} } => {}
             () = self.ports.clock.sleep_until(limit) => steps.abort_all(),
         }
@@ -236,6 +238,7 @@ impl Driver {
                 };
                 let limit = limit.max(started + LEAST_PACE);
                 let performed = tokio::select! {
+                    biased;
                     performed = perform::perform(&self.ports, &target, &loaded.state, seq, intention) => performed,
                     () = self.ports.clock.sleep_until(limit) => perform::failed(&"no answer in time"),
                 };

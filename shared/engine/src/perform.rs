@@ -105,7 +105,7 @@ fn cut(text: &str) -> String {
 /// Whether an intention is still outstanding, by the head as it is now.
 async fn still_wanted(ports: &Ports, target: &TargetId, seq: Seq) -> PortResult<bool> {
     let Some(head) = ports.ledger.head(target).await? else { return Ok(false) };
-    let state = codec::decode_head(&head.snapshot)
+    let state = codec::decode_shared(&head.snapshot)
         .map_err(|error| PortError::new(format!("reading the head of {target}"), error))?;
     Ok(state.outstanding.contains_key(&seq))
 }

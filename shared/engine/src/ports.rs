@@ -258,6 +258,10 @@ pub trait Cluster: Send + Sync {
     /// whose fence is lower than `fence` (or its own earlier write, which is written again); changes value and fence in one atomic
     /// step conditional on what was read; reads back.
     async fn write(&self, target: &TargetId, place: &Place, write: &Write, fence: &Fence) -> PortResult<Written>;
+    /// How many more pods of the size of these services' the place has room for; none = the cluster does not say.
+    async fn room(&self, _target: &TargetId, _place: &Place) -> PortResult<Option<u32>> {
+        Ok(None)
+    }
     /// One look at a workload, by an observation made now (after the write that `ask` names).
     async fn look(&self, target: &TargetId, place: &Place, ask: &AwaitReady) -> PortResult<Found>;
     /// Every manifest of the place.

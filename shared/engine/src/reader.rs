@@ -55,6 +55,7 @@ pub async fn run(
         }
         let next = ports.clock.now() + every;
         tokio::select! {
+            biased;
             () = ports.clock.sleep_until(next) => {}
             changed = stop.changed() => if changed.is_err() { return },
         }
@@ -129,6 +130,7 @@ async fn tell_one(
 async fn tell(ports: &Ports, to: &dyn Notices, notice: Notice) -> Result<(), Stuck> {
     let limit = ports.clock.now() + MOST_TELLING;
     tokio::select! {
+        biased; // random turns could not be repeated by the simulator
         told = to.tell(&notice) => Ok(told?),
         () = ports.clock.sleep_until(limit) => Err(Stuck::Silent),
     }

@@ -33,6 +33,8 @@ const ATTEMPTS: u32 = 128;
 const STORE_ATTEMPTS: u32 = 3;
 /// A clock further behind the ledger than this must not decide anything.
 const MOST_SKEW: Millis = Millis::seconds(5);
+/// Decoded snapshots kept, one per target.
+const MOST_DECODED: usize = 256;
 /// Commits read at a time.
 const PAGE: usize = 200;
 
@@ -42,6 +44,9 @@ pub struct Recorder {
     pub(crate) ports: Ports,
     /// The moment of each target's last event, by the version it belongs to: spares a read before an append.
     last: Arc<Mutex<HashMap<TargetId, (Seq, Timestamp)>>>,
+    /// The snapshot of each target that was read or written last, with the state in it: decoding one takes longer than
+    /// judging it, and a driver reads the same head several times per action. Only the very same bytes are believed.
+    decoded: Arc<Mutex<HashMap<TargetId, (Vec<u8>, Arc<Target>)>>>,
 }
 
 /// What a signal came to.
@@ -50,7 +55,7 @@ pub struct Recorded {
     /// The events appended; none = the signal changed nothing.
     pub events: Vec<Event>,
     /// The state after them.
-    pub state: Target,
+    pub state: Arc<Target>,
 }
 
 /// One event of a ledger with what it was decided with.
@@ -67,7 +72,7 @@ pub struct Entry {
 /// A target as loaded: its head and the state in it.
 pub(crate) struct Loaded {
     pub(crate) head: Option<Head>,
-    pub(crate) state: Target,
+    pub(crate) state: Arc<Target>,
 }
 
 /// An append of which the store did not say whether it was made.
@@ -81,7 +86,7 @@ struct Unsure {
 impl Recorder {
     /// A recorder on these ports.
     pub fn new(ports: Ports) -> Self {
-        Self { ports, last: Arc::default() }
+        Self { ports, last: Arc::default(), decoded: Arc::default() }
     }
 
     /// Decides on a signal and appends what was decided, all of it or nothing.
@@ -117,9 +122,13 @@ impl Recorder {
             self.guard_clock(target, loaded.state.seq, given.now).await?;
             let (append, recorded) = prepare(target, &loaded, &policy, &given, events, delivery)?;
             let woken_at = loaded.head.and_then(|head| head.wake_at);
-            let (first, bytes) = (Seq(append.expected.0 + 1), append.commit.clone());
+            let (first, bytes, snapshot) =
+                (Seq(append.expected.0 + 1), append.commit.clone(), append.head.snapshot.clone());
             match self.ports.ledger.append(append).await {
-                Ok(()) => return Ok(self.finish(target, recorded, woken_at).await),
+                Ok(()) => {
+                    self.keep(target, &snapshot, &recorded.state);
+                    return Ok(self.finish(target, recorded, woken_at).await);
+                }
                 Err(AppendError::Conflict | AppendError::ScopeMoved | AppendError::NumberTaken) => {}
                 Err(AppendError::Port(error)) => {
                     failures += 1;
@@ -136,7 +145,7 @@ impl Recorder {
     /// The state of a target; none = its ledger has no entry.
     pub async fn state(&self, target: &TargetId) -> Result<Option<Target>, RecordError> {
         let loaded = self.load(target).await?;
-        Ok(loaded.head.map(|_| loaded.state))
+        Ok(loaded.head.map(|_| Arc::unwrap_or_clone(loaded.state)))
     }
 
     /// Events of a target after a position, oldest first, at most `most`.
@@ -162,17 +171,27 @@ impl Recorder {
     /// Loads the head, folding the ledger anew if the snapshot is of another fold or can not be read.
     pub(crate) async fn load(&self, target: &TargetId) -> Result<Loaded, RecordError> {
         let Some(head) = self.ports.ledger.head(target).await? else {
-            return Ok(Loaded { head: None, state: Target::default() });
+            return Ok(Loaded { head: None, state: Arc::default() });
         };
         if head.min_reader > READER {
             return Err(RecordError::NewerReader { target: target.clone(), needs: head.min_reader });
         }
-        let state = match codec::decode_head(&head.snapshot) {
-            Ok(state) if state.seq == head.version => state,
+        if let Some((snapshot, state)) = self.decoded().get(target)
+            && state.seq == head.version
+            && *snapshot == head.snapshot
+        {
+            let state = state.clone();
+            return Ok(Loaded { head: Some(head), state });
+        }
+        let state = match codec::decode_shared(&head.snapshot) {
+            Ok(state) if state.seq == head.version => {
+                self.keep(target, &head.snapshot, &state);
+                return Ok(Loaded { head: Some(head), state });
+            }
             Ok(_) => self.refold(target, head.version, "its position is not the head's").await?,
             Err(error) => self.refold(target, head.version, &error.to_string()).await?,
         };
-        Ok(Loaded { head: Some(head), state })
+        Ok(Loaded { head: Some(head), state: Arc::new(state) })
     }
 
     /// The snapshot is only a shortcut: the ledger is the truth.
@@ -281,6 +300,19 @@ impl Recorder {
         self.wake(Wake { target: target.clone(), version: state.seq, at: self.ports.clock.now() }).await;
     }
 
+    /// Keeps a decoded snapshot.
+    fn keep(&self, target: &TargetId, snapshot: &[u8], state: &Arc<Target>) {
+        let mut decoded = self.decoded();
+        if decoded.len() >= MOST_DECODED && !decoded.contains_key(target) {
+            decoded.clear();
+        }
+        decoded.insert(target.clone(), (snapshot.to_vec(), state.clone()));
+    }
+
+    fn decoded(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, (Vec<u8>, Arc<Target>)>> {
+        self.decoded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn last(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, (Seq, Timestamp)>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -299,7 +331,7 @@ fn prepare(
     events: Vec<Event>,
     delivery: Option<&DeliveryId>,
 ) -> Result<(Append, Recorded), RecordError> {
-    let mut state = loaded.state.clone();
+    let mut state = Target::clone(&loaded.state);
     for event in &events {
         apply(&mut state, event);
     }
@@ -308,7 +340,8 @@ fn prepare(
     let bytes = commit.encode().map_err(failed)?;
     let (before, min_reader) =
         loaded.head.as_ref().map_or((codec::genesis(), READER), |head| (head.chain, head.min_reader.max(READER)));
-    let snapshot = codec::encode_head(&state).map_err(failed)?;
+    let state = Arc::new(state);
+    let snapshot = codec::encode_shared(&state).map_err(failed)?;
     if snapshot.len() > codec::MOST_HEAD {
         tracing::warn!(%target, bytes = snapshot.len(), "the state is larger than it should be");
     }

@@ -90,6 +90,7 @@ impl Sweep {
             }
             let next = self.ports.clock.now() + every;
             tokio::select! {
+                biased;
                 () = self.ports.clock.sleep_until(next) => {}
                 changed = stop.changed() => if changed.is_err() { return },
             }
@@ -135,7 +136,7 @@ impl Sweep {
         if self.seen().contains(&key) {
             return Ok(false);
         }
-        let state = self.recorder.state(target).await?.unwrap_or_default();
+        let state = self.recorder.load(target).await?.state;
         let mut news = false;
         if !knows(&state, policy, &service.name, &tag, &digest) {
             let fact = Fact {

@@ -359,6 +359,7 @@ async fn many_recorders_at_once_lose_nothing() {
     for writer in writers {
         writer.await.unwrap();
     }
-    assert_eq!(world.events().await.len(), 32);
+    // And the first sight of the policy.
+    assert_eq!(world.events().await.len(), 33);
     world.assert_sound().await;
 }

@@ -18,7 +18,7 @@ async fn a_person_starts_a_release_of_a_commit_by_its_first_digits() {
     assert!(world.events().await.is_empty(), "no push opens a release here");
     let short = CommitSha::new(&commit(1).as_str()[..7]).unwrap();
     let who = "dev".parse().unwrap();
-    let started = world.recorder.start(&world.target, &who, &short, None, Some("hotfix".into())).await.unwrap();
+    let started = world.recorder.start(&world.target, &who, &short, None, Some("hotfix".into()), false).await.unwrap();
     assert!(matches!(started, Commanded::Accepted(_)), "{started:?}");
     let release = world.newest().await;
     let release = world.release(release).await.unwrap();
@@ -36,14 +36,14 @@ async fn a_person_starts_a_release_of_a_commit_by_its_first_digits() {
 async fn a_commit_without_images_and_a_stranger_are_refused_in_words() {
     let world = World::new();
     let who = "kofi".parse().unwrap();
-    let refused = world.recorder.start(&world.target, &who, &commit(9), None, None).await.unwrap();
+    let refused = world.recorder.start(&world.target, &who, &commit(9), None, None, false).await.unwrap();
     let Commanded::Refused { why, .. } = refused else { panic!("{refused:?}") };
     assert!(why.contains("no image"), "{why}");
     let stranger = "mallory".parse().unwrap();
-    let refused = world.recorder.start(&world.target, &stranger, &commit(0), None, None).await.unwrap();
+    let refused = world.recorder.start(&world.target, &stranger, &commit(0), None, None, false).await.unwrap();
     assert!(matches!(refused, Commanded::Refused { .. }));
     let nowhere = "shop/nowhere".parse().unwrap();
-    let unknown = world.recorder.start(&nowhere, &who, &commit(0), None, None).await;
+    let unknown = world.recorder.start(&nowhere, &who, &commit(0), None, None, false).await;
     assert!(matches!(unknown, Err(RecordError::NoPolicy { .. })));
 }
 

@@ -2,7 +2,7 @@
 //! its limit: a rollback can always be appended.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
-#[path = "../../domain/tests/world/mod.rs"]
+#[path = "../../domain/tests/all/world/mod.rs"]
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

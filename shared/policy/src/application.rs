@@ -1,19 +1,21 @@
-//! One document: an application with its services, tests, people, groups and notices. Environments: see
-//! [`crate::environment`].
+//! One document: an application with its services, tests and notices. Its people and groups are in
+//! [`crate::directory`], its environments in [`crate::environment`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
-use portcullis_domain::names::{AppName, EnvName, GroupName, Identity, ObjectName, Subject};
+use portcullis_domain::names::{AppName, EnvName, ObjectName};
 use portcullis_domain::policy::{Service, Test, TestKind};
 use portcullis_domain::tags::TagPattern;
 use portcullis_domain::time::Millis;
 
 use crate::amounts;
 use crate::diagnostic::{Diagnostic, Sink};
+use crate::directory::{self, Directory};
 use crate::grammar;
-use crate::nearest::{nearest, shown, suggestion};
+use crate::nearest::{shown, suggestion};
 use crate::node::{Entry, Kind, Node, Span};
 use crate::notices::{NoticeKind, Notices};
+use crate::organisation::Organisation;
 use crate::schema::{ROOT, Shape};
 use crate::services;
 use crate::shape::{Later, Walk};
@@ -21,6 +23,8 @@ use crate::shape::{Later, Walk};
 /// One document, read as far as it can be read.
 pub(crate) struct App<'a> {
     pub(crate) file: usize,
+    pub(crate) text: &'a str,
+    pub(crate) organisation: Option<&'a Organisation>,
     pub(crate) root: &'a Node<'a>,
     pub(crate) name: AppName,
     pub(crate) name_span: Span,
@@ -28,33 +32,32 @@ pub(crate) struct App<'a> {
     pub(crate) tags: Vec<TagPattern>,
     pub(crate) services: Vec<Service>,
     pub(crate) tests: BTreeMap<&'a str, Test>,
-    pub(crate) people: BTreeMap<Subject, BTreeSet<Identity>>,
-    pub(crate) groups: BTreeMap<GroupName, Group>,
+    /// With the organisation's.
+    pub(crate) directory: Directory,
     pub(crate) environments: Vec<(EnvName, &'a Entry<'a>)>,
     pub(crate) notices: Notices,
     pub(crate) later: Vec<Later>,
 }
 
-/// A group of people.
-pub(crate) struct Group {
-    /// Its members; none = a directory elsewhere knows them.
-    pub(crate) members: Option<BTreeSet<Subject>>,
-    /// Where they are listed.
-    pub(crate) span: Span,
-}
-
 /// Reads one document. `None` if it does not even have a name.
-pub(crate) fn read<'a>(file: usize, text: &str, root: &'a Node<'a>, sink: &mut Sink) -> Option<App<'a>> {
+pub(crate) fn read<'a>(
+    file: usize,
+    text: &'a str,
+    root: &'a Node<'a>,
+    organisation: Option<&'a Organisation>,
+    sink: &mut Sink,
+) -> Option<App<'a>> {
     if !matches!(root.kind, Kind::Map(_)) {
         let found = Diagnostic::error(format!("a policy is a map of keys, this is {}", root.described()));
         sink.push(found.label(file, root.span.clone(), "here").help("begin with: portcullis: 1"));
         return None;
     }
     if let Some(entry) = ["organisation", "always"].iter().find_map(|key| root.get(key)) {
+        let key = &entry.key;
         sink.push(
-            Diagnostic::unsupported("a policy for a whole organisation is not supported yet")
-                .label(file, entry.key_span.clone(), "this key makes it one")
-                .help("leave this file out; write people, groups and gates into each application"),
+            Diagnostic::error(format!("`{key}` is not a key of an application"))
+                .label(file, entry.key_span.clone(), "belongs to an organisation")
+                .help("write it in a document of its own, whose first key is  organisation: NAME"),
         );
         return None;
     }
@@ -68,12 +71,13 @@ pub(crate) fn read<'a>(file: usize, text: &str, root: &'a Node<'a>, sink: &mut S
     let services = services::read(file, root, sink);
     metric_services(file, root, sink);
     let tests = tests(file, root, sink);
-    let people = people(file, root, sink);
-    let groups = groups(file, root, &people, sink);
+    let directory = directory::read(file, root, organisation.map(|above| &above.directory), sink);
     let environments = environments(file, root, sink);
     let name = root.get("application")?;
     Some(App {
         file,
+        text,
+        organisation,
         root,
         name: AppName::new(name.value.text()?).ok()?,
         name_span: name.value.span.clone(),
@@ -81,8 +85,7 @@ pub(crate) fn read<'a>(file: usize, text: &str, root: &'a Node<'a>, sink: &mut S
         tags: tags(file, root, sink),
         services,
         tests,
-        people,
-        groups,
+        directory,
         environments,
         notices: notices(root),
         later,
@@ -150,82 +153,6 @@ fn tests<'a>(file: usize, root: &'a Node<'a>, sink: &mut Sink) -> BTreeMap<&'a s
         tests.insert(&*entry.key, test);
     }
     tests
-}
-
-fn people(file: usize, root: &Node<'_>, sink: &mut Sink) -> BTreeMap<Subject, BTreeSet<Identity>> {
-    let mut people: BTreeMap<Subject, BTreeSet<Identity>> = BTreeMap::new();
-    let mut owners: HashMap<Identity, (&str, Span)> = HashMap::new();
-    for person in root.get("people").map_or(&[][..], |entry| entry.value.entries()) {
-        let Ok(subject) = Subject::new(&person.key) else { continue };
-        let mut accounts = BTreeSet::new();
-        for account in person.value.entries() {
-            let Some(text) = account.value.text() else { continue };
-            // GitHub and mail know no upper and lower case in a name; two spellings are one human.
-            let text = match &*account.key {
-                "github" | "email" => text.to_ascii_lowercase(),
-                _ => text.to_owned(),
-            };
-            let Ok(identity) = Identity::new(&format!("{}:{text}", account.key)) else { continue };
-            if let Some((other, first)) = owners.get(&identity) {
-                sink.push(
-                    Diagnostic::error(format!("{other} and {subject} have the same {} account", shown(&account.key)))
-                        .label(file, first.clone(), format!("belongs to {other}"))
-                        .label(file, account.value.span.clone(), "and here again")
-                        .help("one human is one person: else one could approve twice"),
-                );
-            } else {
-                owners.insert(identity.clone(), (&person.key, account.value.span.clone()));
-            }
-            accounts.insert(identity);
-        }
-        people.insert(subject, accounts);
-    }
-    people
-}
-
-fn groups(
-    file: usize,
-    root: &Node<'_>,
-    people: &BTreeMap<Subject, BTreeSet<Identity>>,
-    sink: &mut Sink,
-) -> BTreeMap<GroupName, Group> {
-    let mut groups = BTreeMap::new();
-    for entry in root.get("groups").map_or(&[][..], |entry| entry.value.entries()) {
-        let Ok(name) = GroupName::new(&entry.key) else { continue };
-        let members = match &entry.value.kind {
-            Kind::List(items) => {
-                let mut members = BTreeSet::new();
-                for item in items {
-                    let Some(subject) = item.text().and_then(|text| Subject::new(text).ok()) else { continue };
-                    let stranger = !sink.is_full() && !people.contains_key(&subject);
-                    let near = || nearest(subject.as_str(), people.keys().map(Subject::as_str));
-                    if let Some(near) = stranger.then(near).flatten() {
-                        sink.push(
-                            Diagnostic::warning(format!("{subject} in {name} is not among the people"))
-                                .label(file, item.span.clone(), format!("did you mean `{near}`?"))
-                                .help(format!("if this is another human, add {subject} to people")),
-                        );
-                    }
-                    if !members.insert(subject.clone()) {
-                        let found = Diagnostic::error(format!("{subject} is in {name} twice"));
-                        sink.push(found.label(file, item.span.clone(), "counts once").help("remove it"));
-                    }
-                }
-                Some(members)
-            }
-            Kind::Map(sources) => {
-                if sources.is_empty() {
-                    let found = Diagnostic::error(format!("the group {name} has nobody in it"));
-                    let found = found.label(file, entry.key_span.clone(), "no list, no team");
-                    sink.push(found.help(format!("list its people:  {name}: [kofi, lena]")));
-                }
-                None
-            }
-            _ => None,
-        };
-        groups.insert(name, Group { members, span: entry.value.span.clone() });
-    }
-    groups
 }
 
 fn environments<'a>(file: usize, root: &'a Node<'a>, sink: &mut Sink) -> Vec<(EnvName, &'a Entry<'a>)> {

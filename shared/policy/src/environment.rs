@@ -1,11 +1,10 @@
 //! One environment made effective: its own keys, then those of `defaults`, then what holds where nothing is said.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_domain::names::{EnvName, GroupName, Subject, Tag, TargetId};
 use portcullis_domain::policy::{
-    Gates, Intake, Limits, Mode, Place, Policy, Quorum, RollBack, ScanAction, ScanRule, Severity, Strategy, Test,
-    TestKind, Waiting, Waiver,
+    Gates, Governor, Intake, Limits, Mode, Place, Policy, RollBack, Strategy, Test, TestKind, Waiting,
 };
 use portcullis_domain::time::Millis;
 
@@ -13,13 +12,12 @@ use crate::amounts;
 use crate::application::App;
 use crate::defaults;
 use crate::diagnostic::{Diagnostic, Sink};
-use crate::grammar::{self, ScanWord};
+use crate::gates::{self, Asked, By, Layers};
+use crate::governor;
 use crate::nearest::{shown, suggestion};
 use crate::node::{Entry, Kind, Node};
+use crate::strictest;
 use crate::watch;
-
-/// The most entries under `approvals`.
-const MOST_QUORUMS: usize = 10;
 
 /// An environment with the defaults behind it.
 #[derive(Clone, Copy)]
@@ -75,23 +73,8 @@ impl<'a> Env<'a> {
         lists.into_iter().flatten().flat_map(|entry| entry.value.items()).filter_map(Node::text)
     }
 
-    /// The groups that its gates speak of, each with where.
-    pub(crate) fn groups(&self) -> Vec<(&'a str, &'a Node<'a>)> {
-        let approvals = self.find(&["gates", "approvals"]).map_or(&[][..], |entry| entry.value.items());
-        let quorums =
-            approvals.iter().take(MOST_QUORUMS).filter_map(|node| Some((grammar::quorum(node.text()?).ok()?.1, node)));
-        let reviews = Severity::ALL.iter().filter_map(|severity| {
-            let node = &self.find(&["gates", "scan", &severity.to_string()])?.value;
-            match grammar::scan_action(node.text()?).ok()? {
-                ScanWord::Review { by, .. } => Some((by, node)),
-                _ => None,
-            }
-        });
-        quorums.chain(reviews).collect()
-    }
-
     /// Its policy; none if something is missing. Everything wrong goes to the sink.
-    pub(crate) fn policy(&self, sink: &mut Sink) -> Option<Policy> {
+    pub(crate) fn policy(&self, asked: &Asked, sink: &mut Sink) -> Option<Policy> {
         for (key, hint) in [
             ("mode", "observe, gate or deploy; begin with observe: it only records what it would have done"),
             ("cluster", "the EKS cluster's name, or a kubeconfig context"),
@@ -105,13 +88,13 @@ impl<'a> Env<'a> {
             }
         }
         let place = self.place(sink);
-        let gates = self.gates(sink);
+        let gates = self.gates(asked, sink);
         let verify = self.verify(sink);
         let strategy = self.strategy();
         let blue_green = matches!(strategy, Some(Strategy::BlueGreen { .. }) | None);
         let (watch, roll_back) = watch::read(self, blue_green, sink);
         let backup_keep = self.backup(&roll_back, sink);
-        let (people, groups) = self.humans();
+        let (people, groups) = self.humans(asked);
         Some(Policy {
             target: TargetId { app: self.app.name.clone(), env: self.name.clone() },
             mode: self.mode()?,
@@ -131,6 +114,7 @@ impl<'a> Env<'a> {
             roll_back,
             waiting: if self.text(&["waiting"]) == Some("queue") { Waiting::Queue } else { Waiting::Newest },
             limits: self.limits(),
+            governor: self.governor(),
             people,
             groups,
         })
@@ -138,7 +122,7 @@ impl<'a> Env<'a> {
 
     fn place(&self, sink: &mut Sink) -> Option<Place> {
         let owned = |key: &str| self.text(&[key]).map(str::to_owned);
-        let (account, region, role) = (owned("account"), owned("region"), owned("role"));
+        let (account, region, role) = (self.account(sink), owned("region"), owned("role"));
         for (key, present, other, needed) in [
             ("account", account.is_some(), "region", region.is_some()),
             ("region", region.is_some(), "account", account.is_some()),
@@ -167,81 +151,29 @@ impl<'a> Env<'a> {
         }
     }
 
-    fn gates(&self, sink: &mut Sink) -> Gates {
-        let file = self.app.file;
-        let mut approvals: Vec<Quorum> = Vec::new();
-        if let Some(entry) = self.find(&["gates", "approvals"]) {
-            if entry.value.items().len() > MOST_QUORUMS {
-                let found = Diagnostic::error(format!("at most {MOST_QUORUMS} quorums can be asked for"));
-                let found = found.label(file, entry.value.span.clone(), "too many");
-                sink.push(found.help("join groups that are asked for the same reason"));
-            }
-            for node in entry.value.items().iter().take(MOST_QUORUMS) {
-                let Some((count, group)) = node.text().and_then(|text| grammar::quorum(text).ok()) else { continue };
-                let Ok(group) = GroupName::new(group) else { continue };
-                if approvals.iter().any(|quorum| quorum.group == group) {
-                    let found = Diagnostic::error(format!("{group} is asked twice"));
-                    let found = found.label(file, node.span.clone(), "an entry above asks this group already");
-                    sink.push(found.help(format!("make one entry of it, such as 2 of {group}")));
-                }
-                approvals.push(Quorum { count, group });
-            }
+    /// What it asks for before a release, with what the organisation always asks for.
+    pub(crate) fn asked(&self, sink: &mut Sink) -> Asked {
+        let gates = |node: &'a Node<'a>| node.get("gates").map(|entry| &entry.value);
+        let nodes = [gates(&self.entry.value), self.defaults.and_then(gates)];
+        let layers = Layers { file: self.app.file, text: self.app.text, nodes, by: By::Application };
+        let own = gates::read(&layers, sink);
+        match self.app.organisation {
+            Some(organisation) => strictest::join(organisation.asks(self.name), own, sink),
+            None => own,
         }
+    }
+
+    fn gates(&self, asked: &Asked, sink: &mut Sink) -> Gates {
         let expire = self.duration(&["gates", "expire"]).unwrap_or(defaults::EXPIRE);
         let remind = self.duration(&["gates", "remind"]);
         if let (Some(remind), Some(entry)) =
             (remind.filter(|remind| *remind >= expire), self.find(&["gates", "remind"]))
         {
             let message = format!("a reminder after {remind} never comes: it expires after {expire}");
-            let found = Diagnostic::error(message).label(file, entry.value.span.clone(), "too late");
+            let found = Diagnostic::error(message).label(self.app.file, entry.value.span.clone(), "too late");
             sink.push(found.help("make remind shorter than expire"));
         }
-        Gates {
-            scan: self.scan(sink),
-            approvals,
-            typed_confirmation: self.text(&["gates", "typed_confirmation"]).map(str::to_owned),
-            expire,
-            remind: remind.unwrap_or_else(|| defaults::remind(expire)),
-        }
-    }
-
-    fn scan(&self, sink: &mut Sink) -> Option<ScanRule> {
-        let scan = self.find(&["gates", "scan"])?;
-        let mut severities = BTreeMap::new();
-        let mut named = false;
-        for severity in Severity::ALL {
-            let Some(text) = self.text(&["gates", "scan", &severity.to_string()]) else { continue };
-            named = true;
-            let action = match grammar::scan_action(text) {
-                Ok(ScanWord::Block { above }) => ScanAction::Block { above },
-                Ok(ScanWord::Review { above, by }) => match GroupName::new(by) {
-                    Ok(by) => ScanAction::Review { above, by },
-                    Err(_) => continue,
-                },
-                Ok(ScanWord::Allow) | Err(_) => continue,
-            };
-            severities.insert(severity, action);
-        }
-        let known = |entry: &Entry<'_>| ["max_age", "waivers"].contains(&&*entry.key);
-        // An unknown key is reported already, and probably is the severity that was meant.
-        if !named && matches!(scan.value.kind, Kind::Map(_)) && scan.value.entries().iter().all(known) {
-            let found = Diagnostic::error("the scan says nothing about any severity");
-            let found = found.label(self.app.file, scan.key_span.clone(), "every finding would be allowed");
-            sink.push(found.help("add, for example:  critical: block   (or allow, if that is meant)"));
-        }
-        let mut waivers: Vec<Waiver> = Vec::new();
-        for node in self.find(&["gates", "scan", "waivers"]).map_or(&[][..], |entry| entry.value.items()) {
-            let text = |key: &str| node.get(key).and_then(|entry| entry.value.text());
-            let (Some(id), Some(reason), Some(until)) = (text("id"), text("reason"), text("until")) else { continue };
-            let Ok(until) = grammar::date(until) else { continue };
-            if waivers.iter().any(|waiver| waiver.id == id) {
-                let found = Diagnostic::error(format!("{} is waived twice", shown(id)));
-                sink.push(found.label(self.app.file, node.span.clone(), "a second time").help("keep one of them"));
-            }
-            waivers.push(Waiver { id: id.to_owned(), reason: reason.to_owned(), until });
-        }
-        let max_age = self.duration(&["gates", "scan", "max_age"]).unwrap_or(defaults::SCAN_MAX_AGE);
-        Some(ScanRule { severities, max_age, waivers })
+        asked.gates(expire, remind.unwrap_or_else(|| defaults::remind(expire)))
     }
 
     fn verify(&self, sink: &mut Sink) -> Vec<Test> {
@@ -317,20 +249,64 @@ impl<'a> Env<'a> {
     }
 
     /// The groups its rules speak of, and everybody who may have to be recognised: as approver or as author.
-    fn humans(&self) -> (PeopleOf, GroupsOf) {
-        let named: HashSet<&str> = self.groups().into_iter().map(|(name, _)| name).collect();
-        let groups: GroupsOf = named
-            .into_iter()
+    fn humans(&self, asked: &Asked) -> (PeopleOf, GroupsOf) {
+        let directory = &self.app.directory;
+        let groups: GroupsOf = asked
+            .groups()
             .filter_map(|name| {
-                let (name, group) = self.app.groups.get_key_value(name)?;
+                let (name, group) = directory.groups.get_key_value(name)?;
                 Some((name.clone(), group.members.clone().unwrap_or_default()))
             })
             .collect();
-        let mut people = self.app.people.clone();
+        let mut people = directory.people.clone();
         for member in groups.values().flatten() {
             people.entry(member.clone()).or_default();
         }
         (people, groups)
+    }
+
+    /// The account's 12 digits, also where the policy says its name; what the organisation does not know is refused.
+    fn account(&self, sink: &mut Sink) -> Option<String> {
+        let entry = self.find(&["account"])?;
+        let text = entry.value.text()?;
+        let known = self.app.organisation.and_then(|organisation| organisation.accounts.as_ref());
+        let digits = text.bytes().all(|c| c.is_ascii_digit());
+        let mut refuse = |message: String, label: &str, help: String| {
+            let found = Diagnostic::error(message).label(self.app.file, entry.value.span.clone(), label);
+            sink.push(found.help(help));
+        };
+        match known {
+            Some(known) if digits && known.values().any(|number| number == text) => {}
+            Some(known) if known.is_empty() => {}
+            Some(known) => {
+                if let Some(number) = known.get(text) {
+                    return Some(number.clone());
+                }
+                let names: Vec<&str> = known.keys().map(String::as_str).collect();
+                let message = format!("the organisation has no account `{}`", shown(text));
+                refuse(message, "not under its accounts", suggestion(text, &names, "accounts"));
+            }
+            None if digits => {}
+            None => {
+                let message = format!("`{}` is not an AWS account", shown(text));
+                let help = "write its 12 digits in quotes, or name it under `accounts` of the organisation";
+                refuse(message, "no organisation names it", help.to_owned());
+            }
+        }
+        Some(text.to_owned())
+    }
+
+    /// How many rollbacks are too many.
+    fn governor(&self) -> Governor {
+        let mut governor = Governor::default();
+        let most = self.find(&["roll_back", "most"]);
+        if let Some((rollbacks, within)) = most.and_then(|entry| governor::often(&entry.value, "rollbacks")) {
+            (governor.rollbacks, governor.within) = (rollbacks, within);
+        }
+        if let Some((fleet, within)) = self.app.organisation.and_then(|organisation| organisation.breaker) {
+            (governor.fleet, governor.fleet_within) = (fleet, within);
+        }
+        governor
     }
 }
 

@@ -30,10 +30,17 @@ const WHEN: &[Key] = &[
     METRICS[6],
     METRICS[7],
     METRICS[8],
-    later(
+    key(
         "vulnerability",
-        "A finding of this severity in what is live, also long after. Not supported yet.",
-        Shape::Scalar(Scalar::Choice(&[choice("critical"), choice("high")])),
+        "A new finding of this severity or worse in what is live, also long after, if what served before is free of it.",
+        Shape::Scalar(Scalar::Choice(&[
+            choice("critical"),
+            choice("high"),
+            choice("medium"),
+            choice("low"),
+            choice("informational"),
+            choice("undefined"),
+        ])),
     ),
 ];
 
@@ -61,66 +68,141 @@ const SCAN: &[Key] = &[
 ];
 const SCAN_ACTION: Shape = Shape::Scalar(Scalar::ScanAction);
 
-const GATES: &[Key] = &[
+const WINDOW: Shape = Shape::Section(&[
+    must("name", "Its name, as a verdict shows it.", Shape::Scalar(Scalar::Line(60))),
     key(
-        "scan",
-        "The image scan: what findings of each severity mean. A severity that is not named is allowed.",
-        Shape::Section(SCAN),
+        "every",
+        "Again and again: a recurrence rule of RFC 5545, such as `FREQ=WEEKLY;BYDAY=FR`.",
+        Shape::Scalar(Scalar::Line(200)),
     ),
     key(
-        "approvals",
-        "Each entry a quorum, all needed: `[1 of release-managers, 1 of security]`. Never counts: the requester, an author, a bot.",
-        some(&Shape::Scalar(Scalar::Quorum), "nobody would be asked"),
+        "starts",
+        "With `every`: the first day and the local time of day, such as `2026-01-02T18:00`.",
+        Shape::Scalar(Scalar::LocalTime),
     ),
-    key("typed_confirmation", "The text a person must type who starts a release.", Shape::Scalar(Scalar::Line(100))),
+    key("for", "With `every`: how long each one lasts.", DURATION),
+    key("from", "Once: the first moment, in local time.", Shape::Scalar(Scalar::LocalTime)),
+    key("until", "Once: the first moment after it, in local time.", Shape::Scalar(Scalar::LocalTime)),
+    must("zone", "The IANA time zone of these times, such as `Europe/Berlin`.", Shape::Scalar(Scalar::Line(64))),
+]);
+
+const SCAN_GATE: Key = key(
+    "scan",
+    "The image scan: what findings of each severity mean. A severity that is not named is allowed.",
+    Shape::Section(SCAN),
+);
+const APPROVALS: Key = key(
+    "approvals",
+    "Each entry a quorum, all needed: `[1 of release-managers, 1 of security]`. Never counts: the requester, an author, a bot.",
+    some(&Shape::Scalar(Scalar::Quorum), "nobody would be asked"),
+);
+const TYPED: Key =
+    key("typed_confirmation", "The text a person must type who starts a release.", Shape::Scalar(Scalar::Line(100)));
+const PROMOTED_FROM: Key = key(
+    "promoted_from",
+    "The environment of the same application that the same images must have been verified live in.",
+    Shape::Section(&[
+        must("environment", "Which environment.", Shape::Scalar(Scalar::Environment)),
+        key(
+            "same",
+            "What must be the same: `digests`, or, weaker, `source_tree`: images built from the same source. Default digests.",
+            Shape::Scalar(Scalar::Choice(&[choice("digests"), choice("source_tree")])),
+        ),
+        key("within", "So long ago at most. Default: whenever.", DURATION),
+    ]),
+);
+const FREEZE: Key = key(
+    "freeze",
+    "Windows in which no release begins. A window is once (`from`, `until`) or again and again (`every`, `starts`, `for`). Rollbacks never look at it.",
+    some(&WINDOW, "nothing in it"),
+);
+const OPEN: Key = key(
+    "open",
+    "Windows outside which no release begins, written as those of `freeze`; where both hold, `freeze` wins.",
+    some(&WINDOW, "no release could ever begin"),
+);
+const OWN_RULES: Key = key(
+    "rules",
+    "Rules of your own by name, each one `forbid` policy in Cedar, written as a block after `|`.",
+    Shape::Open { keys: &[], names: Scalar::Label, of: &Shape::Scalar(Scalar::Cedar), later: false },
+);
+const BREAK_GLASS: Key = key(
+    "break_glass",
+    "Who may skip a gate together, with a reason, such as `2 of oncall`; at least two people. Default: nobody.",
+    Shape::Scalar(Scalar::GlassQuorum),
+);
+const CHECKS: Key = later(
+    "checks",
+    "Checks of the commit, each `NAME` or `NAME by APP`. Not supported yet.",
+    some(&LINE, "nothing would be checked"),
+);
+const COVERAGE: Key =
+    later("coverage", "Test coverage, such as `at least 70%`. Not supported yet.", Shape::Threshold(Measure::Percent));
+const SECRETS: Key = later(
+    "secrets",
+    "What a found secret means. Not supported yet.",
+    Shape::Scalar(Scalar::Choice(&[choice("block"), choice("allow")])),
+);
+const PULL_REQUEST: Key = later(
+    "pull_request",
+    "What the commit's pull request must have. Not supported yet.",
+    Shape::Section(&[
+        key("approvals", "So many approving reviews.", Shape::Scalar(Scalar::Count)),
+        key(
+            "require",
+            "What else it must be.",
+            some(
+                &Shape::Scalar(Scalar::Choice(&[
+                    choice("signed commits"),
+                    choice("up to date"),
+                    choice("conversations resolved"),
+                ])),
+                "nothing would be required",
+            ),
+        ),
+    ]),
+);
+
+/// The gates of an environment.
+pub(crate) const GATES: &[Key] = &[
+    SCAN_GATE,
+    APPROVALS,
+    TYPED,
+    PROMOTED_FROM,
+    FREEZE,
+    OPEN,
+    OWN_RULES,
+    BREAK_GLASS,
     key("expire", "How long a release waits for its gates. Default 24h.", DURATION),
     key(
         "remind",
         "When a waiting release is brought to mind again. Default 4h, or half of `expire` if that is less.",
         DURATION,
     ),
-    later(
-        "checks",
-        "Checks of the commit, each `NAME` or `NAME by APP`. Not supported yet.",
-        some(&LINE, "nothing would be checked"),
-    ),
-    later("coverage", "Test coverage, such as `at least 70%`. Not supported yet.", Shape::Threshold(Measure::Percent)),
-    later(
-        "secrets",
-        "What a found secret means. Not supported yet.",
-        Shape::Scalar(Scalar::Choice(&[choice("block"), choice("allow")])),
-    ),
-    later(
-        "pull_request",
-        "What the commit's pull request must have. Not supported yet.",
-        Shape::Section(&[
-            key("approvals", "So many approving reviews.", Shape::Scalar(Scalar::Count)),
-            key(
-                "require",
-                "What else it must be.",
-                some(
-                    &Shape::Scalar(Scalar::Choice(&[
-                        choice("signed commits"),
-                        choice("up to date"),
-                        choice("conversations resolved"),
-                    ])),
-                    "nothing would be required",
-                ),
-            ),
-        ]),
-    ),
-    later(
-        "promoted_from",
-        "The environment that the same images, or images of the same source, must have been live in. Not supported yet.",
-        Shape::Section(&[
-            must("environment", "Which environment.", Shape::Scalar(Scalar::Environment)),
-            key(
-                "same",
-                "What must be the same.",
-                Shape::Scalar(Scalar::Choice(&[choice("digests"), choice("source_tree")])),
-            ),
-        ]),
-    ),
+    CHECKS,
+    COVERAGE,
+    SECRETS,
+    PULL_REQUEST,
+];
+
+/// What an organisation may always ask for, everywhere.
+pub(crate) const ALWAYS: &[Key] =
+    &[SCAN_GATE, APPROVALS, TYPED, FREEZE, OPEN, OWN_RULES, BREAK_GLASS, CHECKS, COVERAGE, SECRETS, PULL_REQUEST];
+
+/// What an organisation may always ask for in the environments of one name.
+pub(crate) const ALWAYS_HERE: &[Key] = &[
+    SCAN_GATE,
+    APPROVALS,
+    TYPED,
+    PROMOTED_FROM,
+    FREEZE,
+    OPEN,
+    OWN_RULES,
+    BREAK_GLASS,
+    CHECKS,
+    COVERAGE,
+    SECRETS,
+    PULL_REQUEST,
 ];
 
 const STRATEGY: Shape = Shape::Either(&[
@@ -176,6 +258,17 @@ const ROLL_BACK: &[Key] = &[
     key("window", "So long after live a release may still be rolled back by itself. Default 24h.", DURATION_OR_ZERO),
     key("keep_old", "So long after live the old pods stay up: back in seconds. Default 1h.", DURATION_OR_ZERO),
     key("when", "What undoes a release at any time inside the window, by metric.", Shape::Rules(WHEN)),
+    key(
+        "most",
+        "So many rollbacks by itself in a time stop the line, and a person is asked. Default `3 in 1h`.",
+        Shape::Either(&[
+            Shape::Scalar(Scalar::Often),
+            Shape::Section(&[
+                must("rollbacks", "So many rollbacks.", Shape::Scalar(Scalar::Count)),
+                must("within", "Counted over this time.", DURATION),
+            ]),
+        ]),
+    ),
     later(
         "planned",
         "How a planned rollback moves traffic; automatic and emergency ones are at once. Not supported yet.",
@@ -211,7 +304,11 @@ pub(crate) const ENVIRONMENT: &[Key] = &[
         "How much Portcullis does: `observe` records what it would have done, `gate` judges, watches and rolls back what others deploy, `deploy` does everything.",
         Shape::Scalar(Scalar::Choice(&[choice("observe"), choice("gate"), choice("deploy")])),
     ),
-    key("account", "The AWS account, 12 digits in quotes.", Shape::Scalar(Scalar::Account)),
+    key(
+        "account",
+        "The AWS account: 12 digits in quotes, or its name under the organisation's `accounts`.",
+        Shape::Scalar(Scalar::AccountOrName),
+    ),
     key("region", "The AWS region.", Shape::Scalar(Scalar::Region)),
     key("role", "The role assumed in the environment's own account.", LINE),
     key("cluster", "The EKS cluster's name, or a kubeconfig context.", Shape::Scalar(Scalar::Cluster)),
@@ -244,6 +341,4 @@ pub(crate) const ENVIRONMENT: &[Key] = &[
         "What is done once a release is live. Not supported yet.",
         some(&Shape::Scalar(Scalar::Choice(&[choice("lock_tags")])), "nothing in it"),
     ),
-    later("freeze", "When nothing is released. Not supported yet.", Shape::Any),
-    later("rules", "Rules of your own. Not supported yet.", Shape::Any),
 ];

@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use portcullis_domain::names::GroupName;
 use portcullis_domain::policy::{
-    Comparison, HoldFor, Limits, Mode, Policy, ScanAction, ServiceKind, Strategy, TestKind, Trigger, Waiting,
+    Comparison, Governor, HoldFor, Limits, Mode, Policy, ServiceKind, Severity, Strategy, TestKind, Trigger, Waiting,
 };
 use portcullis_domain::time::Millis;
 
 use crate::defaults;
-use crate::grammar::day_of;
+use crate::explain_gates;
+use crate::origins::Origins;
 
 const WIDTH: usize = 100;
 const INDENT: usize = 12;
@@ -17,34 +17,51 @@ const INDENT: usize = 12;
 /// The policy of one environment in plain words, at most 100 columns, ASCII but for names. A value that is what holds
 /// where a policy says nothing is marked `(default)`.
 pub fn explain(policy: &Policy) -> String {
-    let mut page = Page { text: format!("{}\n\n", policy.target), first: true };
+    page(policy, None)
+}
+
+/// The same, with who asks for each gate where that is known.
+pub(crate) fn page(policy: &Policy, origins: Option<&Origins>) -> String {
+    let mut page = Page { text: format!("{}\n\n", policy.target), first: true, origins };
     page.part("Mode", |page| page.line(mode(policy.mode)));
     page.part("Runs on", |page| place(policy, page));
     page.part("Services", |page| services(policy, page));
     page.part("Starts", |page| starts(policy, page));
-    page.part("Must hold", |page| gates(policy, page));
+    page.part("Must hold", |page| explain_gates::write(policy, page));
     page.part("Then", |page| steps(policy, page));
     page.part("Watch", |page| watch(policy, page));
     page.part("Rolls back", |page| rolls_back(policy, page));
     page.part("Limits", |page| page.line(&limits(&policy.limits)));
     page.text.push_str("\n(default) marks what holds because the policy says nothing, or says the same.\n");
+    if origins.is_some() {
+        page.text.push_str(
+            "(organisation) and (application) mark who asks for a gate; no application removes what the\norganisation asks for.\n",
+        );
+    }
     page.text
 }
 
-struct Page {
+pub(crate) struct Page<'o> {
     text: String,
     first: bool,
+    origins: Option<&'o Origins>,
 }
 
-impl Page {
-    fn part(&mut self, title: &str, write: impl FnOnce(&mut Page)) {
+impl Page<'_> {
+    fn part(&mut self, title: &str, write: impl FnOnce(&mut Self)) {
         let _ = write!(self.text, "{title:INDENT$}");
         self.first = true;
         write(self);
     }
 
+    /// One statement about a gate, with who asks for it.
+    pub(crate) fn gate(&mut self, key: &str, text: &str) {
+        let mark = self.origins.map_or("", |origins| origins.mark(key));
+        self.line(&format!("{text}{mark}"));
+    }
+
     /// One statement, folded at the page's width; the folded rest stands two columns further in.
-    fn line(&mut self, text: &str) {
+    pub(crate) fn line(&mut self, text: &str) {
         let text: String = text.chars().map(crate::nearest::visible).collect();
         let mut column = INDENT;
         if !self.first {
@@ -75,7 +92,7 @@ fn mode(mode: Mode) -> &'static str {
     }
 }
 
-fn place(policy: &Policy, page: &mut Page) {
+fn place(policy: &Policy, page: &mut Page<'_>) {
     let place = &policy.place;
     let mut text = format!("cluster {}, namespace {}", place.cluster, place.namespace);
     for (word, value) in [("account", &place.account), ("region", &place.region), ("role", &place.role)] {
@@ -89,7 +106,7 @@ fn place(policy: &Policy, page: &mut Page) {
     }
 }
 
-fn services(policy: &Policy, page: &mut Page) {
+fn services(policy: &Policy, page: &mut Page<'_>) {
     for service in &policy.services {
         let mut text = format!("{}. {}", service.wave + 1, service.name);
         if !service.after.is_empty() {
@@ -113,7 +130,7 @@ fn services(policy: &Policy, page: &mut Page) {
     page.line(&format!("a tag names its commit as {}; what is deployed is always the digest", tags.join(" or ")));
 }
 
-fn starts(policy: &Policy, page: &mut Page) {
+fn starts(policy: &Policy, page: &mut Page<'_>) {
     if let Some(branch) = &policy.intake.branch {
         page.line(&format!("by itself when images of a commit on branch {branch} are pushed"));
     }
@@ -129,63 +146,7 @@ fn starts(policy: &Policy, page: &mut Page) {
     });
 }
 
-fn gates(policy: &Policy, page: &mut Page) {
-    page.line("every service has an image of this commit, by digest");
-    let gates = &policy.gates;
-    match &gates.scan {
-        None => page.line("no image scan is asked for"),
-        Some(scan) => {
-            page.line(&format!(
-                "the image scan is complete and at most {} old",
-                marked(scan.max_age, defaults::SCAN_MAX_AGE)
-            ));
-            for (severity, action) in &scan.severities {
-                page.line(&match action {
-                    ScanAction::Block { above: 0 } => format!("  {severity} findings: none"),
-                    ScanAction::Block { above } => format!("  {severity} findings: at most {above}"),
-                    ScanAction::Review { above, by } => {
-                        let many = if *above == 0 { "any".to_owned() } else { format!("more than {above}") };
-                        format!("  {severity} findings: {many} need a review by {}", people(policy, by))
-                    }
-                });
-            }
-            page.line("  findings of any other severity are allowed");
-            for waiver in &scan.waivers {
-                page.line(&format!("  {} does not count until {}: {}", waiver.id, day_of(waiver.until), waiver.reason));
-            }
-        }
-    }
-    if gates.approvals.is_empty() {
-        page.line("nobody has to approve");
-    }
-    for quorum in &gates.approvals {
-        page.line(&format!("approved by {} of {}", quorum.count, people(policy, &quorum.group)));
-    }
-    let reviews = gates.scan.iter().flat_map(|scan| scan.severities.values());
-    if !gates.approvals.is_empty() || reviews.into_iter().any(|action| matches!(action, ScanAction::Review { .. })) {
-        page.line(
-            "  never counts: who requested or pushed it, its authors and committers, a bot; one rejection is a veto",
-        );
-    }
-    if let Some(text) = &gates.typed_confirmation {
-        page.line(&format!("a person who starts it types: {text}"));
-    }
-    let remind = marked(gates.remind, defaults::remind(gates.expire));
-    page.line(&format!("waits at most {}, with a reminder after {remind}", marked(gates.expire, defaults::EXPIRE)));
-}
-
-/// `release-managers (kofi, lena)`.
-fn people(policy: &Policy, group: &GroupName) -> String {
-    match policy.groups.get(group) {
-        Some(members) if !members.is_empty() => {
-            let names: Vec<&str> = members.iter().map(portcullis_domain::names::Subject::as_str).collect();
-            format!("{group} ({})", names.join(", "))
-        }
-        _ => format!("{group} (nobody this version can name)"),
-    }
-}
-
-fn steps(policy: &Policy, page: &mut Page) {
+fn steps(policy: &Policy, page: &mut Page<'_>) {
     page.line(&format!("backed up first; backups are kept {}", marked(policy.backup_keep, defaults::BACKUP_KEEP)));
     match &policy.strategy {
         Strategy::Rolling => page.line("rolling: the live Deployment takes the new images pod by pod"),
@@ -215,7 +176,7 @@ fn steps(policy: &Policy, page: &mut Page) {
     }
 }
 
-fn watch(policy: &Policy, page: &mut Page) {
+fn watch(policy: &Policy, page: &mut Page<'_>) {
     let watch = &policy.watch;
     let standard = defaults::watch(matches!(policy.strategy, Strategy::BlueGreen { .. }));
     let every = marked(watch.every, defaults::every(watch.length));
@@ -251,7 +212,7 @@ fn breached(trigger: &Trigger) -> String {
     }
 }
 
-fn rolls_back(policy: &Policy, page: &mut Page) {
+fn rolls_back(policy: &Policy, page: &mut Page<'_>) {
     let back = &policy.roll_back;
     page.line(&format!(
         "until {} after live; back in seconds for the first {}, while the old pods are up",
@@ -274,7 +235,19 @@ fn rolls_back(policy: &Policy, page: &mut Page) {
     if !policy.watch.alarms_roll_back.is_empty() {
         page.line(&format!("when an alarm rings: {}", policy.watch.alarms_roll_back.join(", ")));
     }
+    if let Some(severity) = back.vulnerability {
+        let worse = if severity == Severity::ALL[0] { "" } else { " or worse" };
+        page.line(&format!(
+            "when a new finding that is {severity}{worse} shows in what is live, and what served before is free of it"
+        ));
+    }
     page.line("when a person says so: one person, no approval");
+    let (governor, standard) = (&policy.governor, Governor::default());
+    let mark = if *governor == standard { " (default)" } else { "" };
+    page.line(&format!(
+        "{} rollbacks by itself in {} stop the line, {} environments that roll back in {} stop every line{mark}; then a person is asked",
+        governor.rollbacks, governor.within, governor.fleet, governor.fleet_within
+    ));
 }
 
 fn limits(limits: &Limits) -> String {
@@ -292,6 +265,6 @@ fn limits(limits: &Limits) -> String {
     words.join("; ")
 }
 
-fn marked(value: Millis, standard: Millis) -> String {
+pub(crate) fn marked(value: Millis, standard: Millis) -> String {
     if value == standard { format!("{value} (default)") } else { value.to_string() }
 }

@@ -57,6 +57,30 @@ pub(crate) fn quorum(text: &str) -> Result<(u8, &str), Wrong> {
     }
 }
 
+/// `2 of oncall`: a quorum of at least two.
+pub(crate) fn glass_quorum(text: &str) -> Result<(), Wrong> {
+    let example = |wrong: Wrong| Wrong { help: Some("write: 2 of oncall".to_owned()), ..wrong };
+    match quorum(text).map_err(example)? {
+        (1, group) => Err(Wrong::new(
+            format!("`{}` lets one person skip a gate", shown(text)),
+            "at least two people together",
+            format!("write: 2 of {group}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// `3 in 1h`: so many in so long.
+pub(crate) fn often(text: &str) -> Result<(u8, Millis), Wrong> {
+    let wrong =
+        |label: &str| Err(Wrong::new(format!("`{}` does not say how often", shown(text)), label, "write: 3 in 1h"));
+    let Some((count, time)) = text.split_once(" in ") else { return wrong("so many in so long") };
+    match count.trim_end().parse::<u8>() {
+        Ok(count @ 1..=50) if text.as_bytes()[0].is_ascii_digit() => Ok((count, some_duration(time.trim_start())?)),
+        _ => wrong("the number is from 1 to 50"),
+    }
+}
+
 fn name_like(text: &str) -> Result<(), String> {
     portcullis_domain::names::GroupName::new(text).map(|_| ()).map_err(|error| error.why.to_owned())
 }
@@ -150,6 +174,12 @@ pub(crate) fn day_of(moment: Timestamp) -> String {
         month += 1;
     }
     format!("{year:04}-{:02}-{:02}", month + 1, left + 1)
+}
+
+/// A moment to the minute, UTC: `2026-12-20 17:00`.
+pub(crate) fn minute_of(moment: Timestamp) -> String {
+    let minutes = moment.0 / 60_000 % 1_440;
+    format!("{} {:02}:{:02}", day_of(moment), minutes / 60, minutes % 60)
 }
 
 /// `GET /health`: the path.

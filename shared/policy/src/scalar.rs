@@ -1,13 +1,15 @@
 //! Every kind of single value a policy may hold: how it is checked, how it is named, and its JSON Schema.
 
-use portcullis_domain::names::{
-    AppName, EnvName, GroupName, InvalidName, ObjectName, Repository, ServiceName, Subject, Tag, is_bidi_control,
-};
+use portcullis_domain::names::{AppName, EnvName, GroupName, ObjectName, Repository, Subject, Tag};
 use portcullis_domain::tags::TagPattern;
 
 use crate::amounts::{self, Measure};
 use crate::grammar::{self, Wrong};
-use crate::nearest::{nearest, shown};
+use crate::nearest::shown;
+use crate::spelling::{
+    account, branch, cedar, choice, folder, from_name, github_login, label, line, name, region, registry, service,
+    source, word,
+};
 
 /// One of the words that may stand somewhere.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +42,10 @@ pub(crate) enum Scalar {
     Folder,
     TagPattern,
     Tag,
+    /// 12 digits.
     Account,
+    /// 12 digits, or the organisation's name for an account.
+    AccountOrName,
     Region,
     Cluster,
     /// A name on the cluster.
@@ -51,8 +56,18 @@ pub(crate) enum Scalar {
     DurationOrZero,
     Amount(Measure),
     Quorum,
+    /// A quorum of at least two.
+    GlassQuorum,
+    /// `3 in 1h`.
+    Often,
     ScanAction,
     Date,
+    /// A day and a time of day, without a zone.
+    LocalTime,
+    /// The name of a window, an account or a rule.
+    Label,
+    /// A rule in Cedar, of several lines.
+    Cedar,
     HttpRequest,
     CronJob,
     AlarmPattern,
@@ -100,6 +115,11 @@ impl Scalar {
             }),
             Scalar::Tag => from_name(text, Tag::new(text), "dev-latest"),
             Scalar::Account => account(text, plain),
+            Scalar::AccountOrName if text.starts_with(|c: char| c.is_ascii_lowercase()) => {
+                name(text, plain, GroupName::new(text), "production")
+            }
+            Scalar::AccountOrName => account(text, plain),
+            Scalar::Label => label(text, plain),
             Scalar::Region => region(text),
             Scalar::Cluster => line(text, 200),
             Scalar::Object => from_name(text, ObjectName::new(text), "volteryde-prod"),
@@ -108,6 +128,10 @@ impl Scalar {
             Scalar::DurationOrZero => amounts::duration(text).map(|_| ()),
             Scalar::Amount(measure) => amounts::amount(text, measure).map(|_| ()),
             Scalar::Quorum => grammar::quorum(text).map(|_| ()),
+            Scalar::GlassQuorum => grammar::glass_quorum(text),
+            Scalar::Often => grammar::often(text).map(|_| ()),
+            Scalar::LocalTime => line(text, 32),
+            Scalar::Cedar => cedar(text),
             Scalar::ScanAction => grammar::scan_action(text).map(|_| ()),
             Scalar::Date => grammar::date(text).map(|_| ()),
             Scalar::HttpRequest => grammar::http_request(text).map(|_| ()),
@@ -162,6 +186,12 @@ impl Scalar {
             Scalar::TagPattern => "a tag pattern such as {sha}",
             Scalar::Tag => "a tag",
             Scalar::Account => "an account number in quotes",
+            Scalar::AccountOrName => "an account number in quotes, or its name",
+            Scalar::Label => "a name such as year-end",
+            Scalar::GlassQuorum => "a quorum such as 2 of oncall",
+            Scalar::Often => "a number and a time such as 3 in 1h",
+            Scalar::LocalTime => "a local time such as 2026-01-02T18:00",
+            Scalar::Cedar => "a rule in Cedar",
             Scalar::Region => "a region such as us-east-1",
             Scalar::Cluster => "a cluster's name",
             Scalar::Object => "a name on the cluster",
@@ -188,197 +218,4 @@ impl Scalar {
         };
         words.to_owned()
     }
-}
-
-/// A name of the user's own choosing. Words that other YAML readers take for true, false or nothing are refused.
-fn name<T>(text: &str, plain: bool, parsed: Result<T, InvalidName>, example: &str) -> Result<(), Wrong> {
-    const TRAPS: [&str; 11] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "~", ".nan"];
-    if plain && TRAPS.contains(&text.to_ascii_lowercase().as_str()) {
-        return Err(Wrong::new(
-            format!("`{text}` can not be a name"),
-            "other YAML readers take it for true, false or nothing",
-            "choose another name",
-        ));
-    }
-    from_name(text, parsed, example)
-}
-
-fn from_name<T>(text: &str, parsed: Result<T, InvalidName>, example: &str) -> Result<(), Wrong> {
-    parsed.map(|_| ()).map_err(|error| {
-        Wrong::new(
-            format!("`{}` is not a good {}", shown(text), error.what),
-            error.why,
-            format!("write, for example: {example}"),
-        )
-    })
-}
-
-fn service(text: &str, plain: bool) -> Result<(), Wrong> {
-    name(text, plain, ServiceName::new(text), "api")?;
-    let taken =
-        |label: &str, help: &str| Err(Wrong::new(format!("`{}` is not a good service name", shown(text)), label, help));
-    if let Some(end) = ["-blue", "-green", "-preview"].iter().find(|end| text.ends_with(**end)) {
-        return taken(
-            &format!("names ending in {end} are made by Portcullis"),
-            "its objects are called SERVICE-blue, SERVICE-green and SERVICE-preview: choose another name",
-        );
-    }
-    if text.len() > 55 {
-        return taken("at most 55 characters: -preview is added to it", "choose a shorter name");
-    }
-    Ok(())
-}
-
-fn word(text: &str, plain: bool) -> Result<(), Wrong> {
-    let fine = text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.len() <= 63
-        && text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
-    let checked = if fine {
-        Ok(())
-    } else {
-        Err(InvalidName { what: "metric name", text: String::new(), why: "may hold only a-z, 0-9 and _" })
-    };
-    name(text, plain, checked, "queue_depth")
-}
-
-/// Whether the text is one line that shows as what it is.
-fn line(text: &str, most: usize) -> Result<(), Wrong> {
-    let count = text.chars().count();
-    if count > most {
-        return Err(Wrong::new(
-            format!("{count} characters are too many"),
-            format!("at most {most}"),
-            "make it shorter",
-        ));
-    }
-    if text.trim().is_empty() {
-        return Err(Wrong::new("says nothing", "only spaces", "write a text, or remove the line"));
-    }
-    if text.chars().any(|c| c.is_control() || is_bidi_control(c)) {
-        return Err(Wrong::new(
-            format!("`{}` has characters that can not be seen", shown(text)),
-            "control or bidirectional characters, or several lines",
-            "write it as one plain line",
-        ));
-    }
-    Ok(())
-}
-
-fn source(text: &str) -> Result<(), Wrong> {
-    let fine = |part: &str| {
-        !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._:".contains(&c)) && part != ".."
-    };
-    let parts: Vec<&str> = text.split('/').take(12).collect();
-    if text.len() > 255 || parts.len() < 2 || !parts[0].contains('.') || !parts.iter().all(|part| fine(part)) {
-        let label = if text.contains("://") { "without https://" } else { "HOST/OWNER/NAME" };
-        return Err(Wrong::new(
-            format!("`{}` is not a source repository", shown(text)),
-            label,
-            "write: github.com/owner/name",
-        ));
-    }
-    Ok(())
-}
-
-fn registry(text: &str) -> Result<(), Wrong> {
-    from_name(text, Repository::new(text), "ghcr.io/owner")?;
-    if text.starts_with('/') || text.ends_with('/') || text.contains("//") {
-        return Err(Wrong::new(
-            format!("`{}` is not a registry", shown(text)),
-            "a host and perhaps a path; no https://, no / at the end",
-            "write: ghcr.io/owner",
-        ));
-    }
-    Ok(())
-}
-
-fn folder(text: &str) -> Result<(), Wrong> {
-    line(text, 255)?;
-    let bad =
-        text.starts_with('/') || text.split('/').any(|part| part == ".." || part == ".") || text.contains(['\\', ' ']);
-    if bad {
-        return Err(Wrong::new(
-            format!("`{}` is not a folder of the source", shown(text)),
-            "from the root of the repository, without a leading /",
-            "write: services/api",
-        ));
-    }
-    Ok(())
-}
-
-fn account(text: &str, plain: bool) -> Result<(), Wrong> {
-    let twelve = text.len() == 12 && text.bytes().all(|c| c.is_ascii_digit());
-    if twelve && !plain {
-        return Ok(());
-    }
-    if plain && text.bytes().all(|c| c.is_ascii_digit()) {
-        return Err(Wrong::new(
-            "an account number is a text",
-            "YAML reads this as a number; a leading zero would be lost",
-            format!("write: \"{}\"", shown(text)),
-        ));
-    }
-    Err(Wrong::new(
-        format!("`{}` is not an AWS account", shown(text)),
-        "an account number has 12 digits",
-        "write: \"111111111111\"",
-    ))
-}
-
-fn region(text: &str) -> Result<(), Wrong> {
-    let parts: Vec<&str> = text.split('-').take(8).collect();
-    let letters = |part: &&str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_lowercase());
-    let (last, words) = parts.split_last().unwrap_or((&"", &[]));
-    let number = !last.is_empty() && last.bytes().all(|c| c.is_ascii_digit());
-    if words.len() >= 2 && words.iter().all(letters) && words[0].len() >= 2 && number && text.len() <= 32 {
-        return Ok(());
-    }
-    Err(Wrong::new(format!("`{}` is not a region", shown(text)), "such as us-east-1", "write: us-east-1"))
-}
-
-/// git check-ref-format, as far as a branch of a policy needs it.
-fn branch(text: &str) -> Result<(), Wrong> {
-    let bad = |c: char| c.is_whitespace() || c.is_control() || is_bidi_control(c) || "~^:?*[\\".contains(c);
-    let refused = text.is_empty()
-        || text.len() > 200
-        || text.chars().any(bad)
-        || text.starts_with(['/', '-'])
-        || text.ends_with(['/', '.'])
-        || text.contains("..")
-        || text.contains("//")
-        || text.starts_with("refs/");
-    if refused {
-        return Err(Wrong::new(
-            format!("`{}` is not a branch", shown(text)),
-            "one branch, by its name; no pattern, no refs/heads/",
-            "write: main",
-        ));
-    }
-    Ok(())
-}
-
-fn github_login(text: &str) -> Result<(), Wrong> {
-    let login = text.strip_suffix("[bot]").unwrap_or(text);
-    let fine = !login.is_empty() && login.len() <= 39 && login.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
-    if fine && !login.starts_with('-') {
-        return Ok(());
-    }
-    Err(Wrong::new(
-        format!("`{}` is not a GitHub user name", shown(text)),
-        "letters, digits and -; no @",
-        "write: octocat",
-    ))
-}
-
-fn choice(text: &str, choices: &[Choice]) -> Result<(), Wrong> {
-    if choices.iter().any(|choice| choice.word == text) {
-        return Ok(());
-    }
-    let words: Vec<&str> = choices.iter().map(|choice| choice.word).collect();
-    let all = words.join(", ");
-    let help = match nearest(text, words) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("write one of: {all}"),
-    };
-    Err(Wrong::new(format!("`{}` is not known here", shown(text)), format!("one of {all}"), help))
 }

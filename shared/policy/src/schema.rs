@@ -1,7 +1,7 @@
 //! The one table of everything a policy may say. The shape check and the JSON Schema are both read from it.
 
 use crate::amounts::Measure;
-use crate::environment_keys::ENVIRONMENT;
+use crate::environment_keys::{ALWAYS, ALWAYS_HERE, ENVIRONMENT};
 use crate::scalar::{Choice, Scalar};
 
 /// A key of a section.
@@ -227,6 +227,53 @@ pub(crate) const ROOT: &[Key] = &[
     key("groups", "Groups of people, by name.", named(Scalar::Group, &GROUP)),
     key("notify", "Who is told what. Channels without their \"#\".", Shape::Section(NOTIFY)),
     later("tag_regex", "A regular expression in place of `tags`. Not supported yet.", LINE),
-    later("freeze", "When nothing is released. Not supported yet.", Shape::Any),
-    later("rules", "Rules of your own. Not supported yet.", Shape::Any),
+];
+
+/// The keys of an organisation: one YAML document for all applications.
+pub(crate) const ORGANISATION: &[Key] = &[
+    must("organisation", "Makes the document the organisation's: its name.", Shape::Scalar(Scalar::Line(100))),
+    key("portcullis", "The version of this language: 1.", Shape::Scalar(Scalar::Version)),
+    key(
+        "people",
+        "People of the organisation, by their id. An application can not describe them again.",
+        named(Scalar::Person, &Shape::Section(PERSON_KEYS)),
+    ),
+    key(
+        "groups",
+        "Groups of people, by name. An application can use them, not change them.",
+        named(Scalar::Group, &GROUP),
+    ),
+    key(
+        "accounts",
+        "AWS accounts by name, 12 digits in quotes. An environment may then say `account: NAME`, and no other account.",
+        named(Scalar::Label, &Shape::Scalar(Scalar::Account)),
+    ),
+    key(
+        "always",
+        "Gates of every environment of every application: an application can add to them, never remove or weaken one.",
+        Shape::Section(ALWAYS),
+    ),
+    key(
+        "environments",
+        "What is asked of the environments of one name beside that.",
+        named(
+            Scalar::Environment,
+            &Shape::Section(&[must(
+                "always",
+                "Gates of the environments of this name, in every application.",
+                Shape::Section(ALWAYS_HERE),
+            )]),
+        ),
+    ),
+    key(
+        "breaker",
+        "So many environments that roll back by themselves in a time stop every line. Default `5 in 10m`.",
+        Shape::Either(&[
+            Shape::Scalar(Scalar::Often),
+            Shape::Section(&[
+                must("environments", "So many environments.", Shape::Scalar(Scalar::Count)),
+                must("within", "Counted over this time.", DURATION),
+            ]),
+        ]),
+    ),
 ];

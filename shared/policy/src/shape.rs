@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::amounts::{self, COMPARISONS, Measure, Threshold};
 use crate::diagnostic::{Diagnostic, Sink};
+use crate::environment_keys::GATES;
 use crate::grammar::Wrong;
 use crate::nearest::{shown, suggestion};
 use crate::node::{Kind, Node, Span};
@@ -108,7 +109,18 @@ impl Walk<'_> {
                     Some(_) => format!("`{name}` is a metric that nothing defines"),
                     None => format!("`{name}` is not a key of {place}"),
                 };
-                let help = suggestion(&entry.key, &names, plural);
+                let mut help = suggestion(&entry.key, &names, plural);
+                let has = |name: &str| keys.iter().any(|key| key.name == name);
+                if GATES.iter().any(|key| key.name == entry.key) {
+                    match (has("always"), has("gates"), has("defaults")) {
+                        (true, ..) => help = format!("a gate stands under always:  always: {{ {name}: ... }}"),
+                        (_, true, _) => help = format!("a gate stands under gates:  gates: {{ {name}: ... }}"),
+                        (_, _, true) => {
+                            help = "a gate stands under gates: of an environment, or of defaults".to_owned()
+                        }
+                        _ => {}
+                    }
+                }
                 self.sink.push(Diagnostic::error(message).label(self.file, entry.key_span.clone(), what).help(help));
             }
         }

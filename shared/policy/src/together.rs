@@ -8,8 +8,10 @@ use portcullis_domain::policy::{Policy, SealedPolicy};
 use crate::application::App;
 use crate::diagnostic::{Diagnostic, Sink};
 use crate::environment::Env;
+use crate::gates::Asked;
 use crate::nearest::{listed, shown};
 use crate::node::Span;
+use crate::shape::Later;
 
 /// The most bytes of one effective policy as the ledger stores it.
 const MOST_BYTES: usize = 16 * 1024;
@@ -21,58 +23,68 @@ pub(crate) struct Origin {
 }
 
 /// Says of everything that is not supported yet whether it stops the policy or is only passed over.
-pub(crate) fn not_supported(app: &App<'_>, sink: &mut Sink) {
-    let environments: Vec<Env<'_>> = Env::all(app).collect();
-    for later in &app.later {
+pub(crate) fn not_supported(file: usize, found: &[Later], list: &[&(Env<'_>, Asked)], sink: &mut Sink) {
+    for later in found {
         let mut path: Vec<&str> = later.path.iter().map(String::as_str).collect();
+        let all = || list.iter().map(|(env, _)| env);
         let concerned: Vec<&Env<'_>> = match later.path.split_first() {
             Some((root, rest)) if root == "defaults" => {
                 path.remove(0);
-                environments.iter().filter(|env| !env.overrides(rest)).collect()
+                all().filter(|env| !env.overrides(rest)).collect()
             }
             Some((root, [name, ..])) if root == "environments" => {
                 path.drain(..2);
-                environments.iter().filter(|env| env.name.as_str() == name).collect()
+                all().filter(|env| env.name.as_str() == name).collect()
             }
             Some((root, [name, ..])) if root == "tests" => {
-                environments.iter().filter(|env| env.tests().any(|test| test == name)).collect()
+                all().filter(|env| env.tests().any(|test| test == name)).collect()
             }
-            Some((root, [name, ..])) if root == "groups" => {
-                environments.iter().filter(|env| env.groups().iter().any(|(group, _)| group == name)).collect()
-            }
-            _ => environments.iter().collect(),
+            Some((root, [name, ..])) if root == "groups" => list
+                .iter()
+                .filter(|(_, asked)| asked.groups().any(|group| group.as_str() == name))
+                .map(|(env, _)| env)
+                .collect(),
+            _ => all().collect(),
         };
         let what = match &later.value {
             Some(value) => format!("`{}` in {}", shown(value), path.join(".")),
             None => format!("`{}`", shown(&path.join("."))),
         };
-        let needed: Vec<&str> =
-            concerned.iter().filter(|env| !env.only_observes()).map(|env| env.name.as_str()).collect();
+        let needed = concerned.iter().filter(|env| !env.only_observes());
+        // What several applications are asked for is told by application too.
+        let needed: Vec<String> = needed
+            .map(
+                |env| {
+                    if env.app.file == file { env.name.to_string() } else { format!("{}/{}", env.app.name, env.name) }
+                },
+            )
+            .collect();
+        let needed: Vec<&str> = needed.iter().map(String::as_str).collect();
         sink.push(if needed.is_empty() {
             Diagnostic::warning(format!("{what} is not supported yet: it is passed over"))
-                .label(app.file, later.span.clone(), if concerned.is_empty() { "used nowhere" } else { "" })
+                .label(file, later.span.clone(), if concerned.is_empty() { "used nowhere" } else { "" })
                 .help("an environment with this can not leave mode: observe")
         } else {
             Diagnostic::unsupported(format!("{what} is not supported yet"))
-                .label(app.file, later.span.clone(), format!("in force for {}", listed(&needed, 5)))
+                .label(file, later.span.clone(), format!("in force for {}", listed(&needed, 5)))
                 .help("remove it, or set mode: observe, where it is passed over with a warning")
         });
     }
 }
 
 /// Two environments that the same push would start.
-pub(crate) fn intake(app: &App<'_>, sink: &mut Sink) {
+pub(crate) fn intake(app: &App<'_>, list: &[(Env<'_>, Asked)], sink: &mut Sink) {
     for (key, what) in [("branch", "branch"), ("moving_tag", "moving tag")] {
-        let mut first: HashMap<&str, Env<'_>> = HashMap::new();
-        for env in Env::all(app) {
+        let mut first: HashMap<&str, &(Env<'_>, Asked)> = HashMap::new();
+        for pair in list {
+            let (env, asked) = pair;
             let Some(entry) = env.find(&[key]) else { continue };
             let Some(text) = entry.value.text() else { continue };
-            let Some(before) = first.get(text) else {
-                first.insert(text, env);
+            let Some((before, first_asked)) = first.get(text) else {
+                first.insert(text, pair);
                 continue;
             };
-            let promoted = |env: &Env<'_>| env.find(&["gates", "promoted_from"]).is_some();
-            if key == "branch" && (promoted(&env) || promoted(before)) {
+            if key == "branch" && (asked.promoted.is_some() || first_asked.promoted.is_some()) {
                 continue;
             }
             let (a, b) = (before.name, env.name);

@@ -1,6 +1,6 @@
 //! Thresholds, alarms and the way back of one environment.
 
-use portcullis_domain::policy::{Comparison, HoldFor, Metric, RollBack, Trigger, Unit, Watch};
+use portcullis_domain::policy::{Comparison, HoldFor, Metric, RollBack, Severity, Trigger, Unit, Watch};
 use portcullis_domain::time::Millis;
 
 use crate::amounts::Measure;
@@ -57,6 +57,9 @@ pub(crate) fn read(env: &Env<'_>, blue_green: bool, sink: &mut Sink) -> (Watch, 
         keep_old: env.duration(&["roll_back", "keep_old"]).unwrap_or(defaults::KEEP_OLD),
         when: triggers(env, &["roll_back", "when"], Reading::Undoes, lasts, every, sink),
         health_failing_for: failing,
+        vulnerability: env
+            .text(&["roll_back", "when", "vulnerability"])
+            .and_then(|text| Severity::ALL.into_iter().find(|severity| severity.to_string() == text)),
     };
     (watch, roll_back)
 }

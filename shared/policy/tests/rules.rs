@@ -3,33 +3,8 @@
 
 mod with;
 
-use std::fmt::Write as _;
-
 use portcullis_policy::{Style, check, load};
-use with::{GOOD, files, good_with};
-
-/// For each replaced text: all findings, each with its label and its help.
-fn said_of(changes: &[(&str, &str)]) -> String {
-    let mut all = String::new();
-    for (old, new) in changes {
-        let text = good_with(old, new);
-        let _ = writeln!(all, "{}", new.trim().replace('\n', "\n  "));
-        let report = check(&files(&[("p", &text)]));
-        for found in &report.diagnostics {
-            let (_, line, column) = report.position(found).unwrap();
-            let _ = writeln!(all, "    {:?} {line}:{column} {}", found.severity, found.message);
-            for label in &found.labels {
-                let marked = text[label.span.clone()].lines().next().unwrap_or("");
-                let _ = writeln!(all, "        [{marked}] {}", label.text);
-            }
-            let _ = writeln!(all, "        help: {}", found.help.as_deref().unwrap_or("none"));
-        }
-        if report.diagnostics.is_empty() {
-            all.push_str("    nothing\n");
-        }
-    }
-    all
-}
+use with::{GOOD, files, good_with, said_of};
 
 #[test]
 fn the_policy_that_the_tests_change_is_good() {

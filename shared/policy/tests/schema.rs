@@ -75,6 +75,10 @@ fn misfits(schema: &Value, value: &Value, path: &str) -> Vec<String> {
                     found.extend(misfits(wanted, inner, &format!("{path}/{at}")));
                 }
             }
+            "if" => {
+                let branch = if misfits(wanted, value, path).is_empty() { "then" } else { "else" };
+                found.extend(misfits(&keywords[branch], value, path));
+            }
             // Words for people, what another keyword looks into, and guards above that were not met.
             "$schema"
             | "title"
@@ -82,6 +86,8 @@ fn misfits(schema: &Value, value: &Value, path: &str) -> Vec<String> {
             | "additionalProperties"
             | "const"
             | "enum"
+            | "then"
+            | "else"
             | "minLength"
             | "minItems"
             | "maxLength"
@@ -105,6 +111,7 @@ fn every_policy_the_tests_know_to_be_well_formed_fits_the_schema() {
         include_str!("fixtures/swiftconcur.yaml"),
         include_str!("../../../docs/examples/first-policy.yaml"),
         include_str!("../../../docs/examples/volteryde-local.yaml"),
+        include_str!("../../../docs/examples/organisation.yaml"),
     ] {
         assert_eq!(held_against_the_schema(text), [] as [&str; 0]);
     }
@@ -120,6 +127,13 @@ fn what_the_loader_takes_the_schema_takes_too() {
         ("critical: block", "critical: review above 3 by owners, max_age: 2h"),
         ("critical: block", "critical: block, waivers: [{ id: CVE-1, reason: x, until: 2027-01-31 }]"),
         ("window: 24h", "window: 0s, when: { health: failing for 5m, requests: below 0.5/s }"),
+        ("window: 24h", "window: 24h, most: 3 in 1h, when: { vulnerability: high }"),
+        ("window: 24h", "window: 24h, most: { rollbacks: 2, within: 30m }"),
+        ("critical: block }", "critical: block }\n      break_glass: 2 of owners"),
+        (
+            "critical: block }",
+            "critical: block }\n      freeze: [{ name: year end, from: 2026-12-20, until: 2027-01-03T08:00, zone: Europe/Berlin }]\n      open: [{ name: office, every: FREQ=DAILY, starts: 2026-01-02T08:00:00, for: 9h, zone: UTC }]",
+        ),
         ("after: api,", "after: [api], overlap: allowed,"),
         (
             "branch: main",
@@ -150,6 +164,15 @@ fn what_the_loader_refuses_for_its_form_the_schema_refuses_too() {
         ("cluster: local", "cluster: local\n    account: 111111111111"),
         ("[terminal]", "[\"#deployments\"]"),
         ("[GET /health]", "[POST /health]"),
+        ("window: 24h", "window: 24h, most: 3"),
+        ("window: 24h", "window: 24h, most: { rollbacks: 2 }"),
+        ("window: 24h", "window: 24h, when: { vulnerability: bad }"),
+        ("critical: block }", "critical: block }\n      break_glass: 1 of owners"),
+        ("critical: block }", "critical: block }\n      freeze: []"),
+        ("critical: block }", "critical: block }\n      freeze: [{ name: x, from: 2026-12-20, until: 2026-12-21 }]"),
+        ("critical: block }", "critical: block }\n      promoted_from: { same: digests }"),
+        ("portcullis: 1", "organisation: x\nalways: { mode: deploy }"),
+        ("portcullis: 1", "organisation: x"),
     ] {
         let text = good_with(old, new);
         assert!(check(&files(&[("p", &text)])).failed(), "{new}");

@@ -17,6 +17,8 @@ const COMMITS: usize = 50;
 const ENDED: usize = 10;
 /// How many rolled-back digests, alarms are remembered.
 const REMEMBERED: usize = 200;
+/// How many automatic rollbacks are remembered.
+const ROLLBACKS: usize = 20;
 
 /// Folds one event into the state.
 pub fn apply(target: &mut Target, event: &Event) {
@@ -36,7 +38,7 @@ pub fn apply(target: &mut Target, event: &Event) {
                 target.forget(release);
             }
         }
-        What::Opened { release, commit, pushed_at, requested_by, typed, facts, gather_until, .. } => {
+        What::Opened { release, commit, pushed_at, requested_by, typed, forward_only, facts, gather_until, .. } => {
             if let Some(newest) = target.commits.first_mut() {
                 newest.ancestors.clear();
             }
@@ -47,6 +49,7 @@ pub fn apply(target: &mut Target, event: &Event) {
             let new = Release {
                 requested_by: requested_by.clone(),
                 typed: *typed,
+                forward_only: *forward_only,
                 commit_facts: facts.clone(),
                 until: Some(*gather_until),
                 ..Release::new(*release, commit.clone(), at)
@@ -69,6 +72,18 @@ pub fn apply(target: &mut Target, event: &Event) {
             target.quarantine.remove(digest);
         }
         What::EpochRaised { epoch, .. } => target.epoch = *epoch,
+        What::LineStopped { why } => target.line_stopped = Some(why.clone()),
+        What::LineResumed { .. } => {
+            target.line_stopped = None;
+            target.rollbacks.clear();
+        }
+        What::LiveVulnerable { service, digest, .. } => {
+            target.vulnerable.insert(service.clone(), *digest);
+        }
+        What::PolicyChanged { to, protection, .. } => {
+            target.policy = Some(*to);
+            target.protection = Some(protection.clone());
+        }
         What::Refused { .. } => {}
         what => {
             if let Some(release) = what.release() {
@@ -108,21 +123,26 @@ fn apply_release(target: &mut Target, id: ReleaseId, seq: Seq, at: Timestamp, wh
         What::Entered { .. } | What::Cleared { .. } => {
             target.drop_intentions(id, |action| matches!(action, Action::Look(_)));
         }
-        What::RollbackBegan { .. } => {
-            target.drop_intentions(id, |_| true);
-            target.in_flight = Some(id);
-            if target.live_release == Some(id) {
-                target.live_release = None;
+        What::RollbackBegan { why, served, .. } => {
+            target.take_over(id);
+            if *served && why.is_automatic() {
+                target.rollbacks.push(at);
+                let surplus = target.rollbacks.len().saturating_sub(ROLLBACKS);
+                target.rollbacks.drain(..surplus);
             }
         }
-        What::RolledBack { .. } => return rolled_back(target, id),
-        What::WentLive { .. } => went_live(target, id),
+        // Without a way back under way nothing of it moves any more until a person says what counts.
+        What::NeedsHelp { .. } if target.releases.get(&id).is_some_and(|release| release.rollback.is_none()) => {
+            target.take_over(id);
+        }
+        What::RolledBack { restored_at, .. } => return rolled_back(target, id, at, *restored_at),
+        What::WentLive { .. } => went_live(target, id, at),
         What::WindowClosed { .. } => {
             target.live_release = None;
             return target.forget(id);
         }
         What::Settled { .. } => {
-            target.remember(id, false);
+            target.remember(id, false, at);
             if target.in_flight == Some(id) {
                 target.in_flight = None;
             }
@@ -131,7 +151,7 @@ fn apply_release(target: &mut Target, id: ReleaseId, seq: Seq, at: Timestamp, wh
         What::Resolved { live, objects, .. } => {
             target.live.clone_from(live);
             target.confirm(objects);
-            target.remember(id, false);
+            target.remember(id, false, at);
             target.in_flight = None;
             return target.forget(id);
         }
@@ -169,8 +189,11 @@ fn finish(target: &mut Target, id: ReleaseId, at: Timestamp, intention: Seq, out
     }
 }
 
-fn rolled_back(target: &mut Target, id: ReleaseId) {
+fn rolled_back(target: &mut Target, id: ReleaseId, at: Timestamp, restored_at: Timestamp) {
     if let Some(release) = target.releases.get(&id) {
+        if let Some(rollback) = release.rollback.as_ref().filter(|_| release.serving_since.is_some()) {
+            target.last_return = Some(restored_at.since(rollback.since));
+        }
         for service in release.progress.iter().filter(|(_, p)| p.changes).map(|(service, _)| service) {
             let was = release.rollback.as_ref().and_then(|rollback| rollback.to.get(service));
             match was {
@@ -184,12 +207,12 @@ fn rolled_back(target: &mut Target, id: ReleaseId) {
             }
         }
     }
-    target.remember(id, false);
+    target.remember(id, false, at);
     target.in_flight = None;
     target.forget(id);
 }
 
-fn went_live(target: &mut Target, id: ReleaseId) {
+fn went_live(target: &mut Target, id: ReleaseId, at: Timestamp) {
     if let Some(release) = target.releases.get(&id) {
         let serving: Vec<(ServiceName, Serving)> = release
             .progress
@@ -210,7 +233,8 @@ fn went_live(target: &mut Target, id: ReleaseId) {
             .collect();
         target.live.extend(serving);
     }
-    target.remember(id, true);
+    target.remember(id, true, at);
+    target.vulnerable.clear();
     target.in_flight = None;
     target.live_release = Some(id);
 }
@@ -262,9 +286,25 @@ impl Target {
         self.outstanding.retain(|_, o| o.release != id || !which(&o.intention.action));
     }
 
-    fn remember(&mut self, id: ReleaseId, verified: bool) {
+    /// A release is the one in flight from now on, whatever it was, and nothing that was intended for it goes on.
+    fn take_over(&mut self, id: ReleaseId) {
+        self.drop_intentions(id, |_| true);
+        self.in_flight = Some(id);
+        if self.live_release == Some(id) {
+            self.live_release = None;
+        }
+    }
+
+    fn remember(&mut self, id: ReleaseId, verified: bool, at: Timestamp) {
         let Some(release) = self.releases.get(&id) else { return };
-        let ended = Ended { release: id, commit: release.commit.clone(), verified };
+        let ended = Ended {
+            release: id,
+            commit: release.commit.clone(),
+            verified,
+            at,
+            digests: release.artifacts.iter().map(|(service, artifact)| (service.clone(), artifact.digest)).collect(),
+            tree: release.commit_facts().and_then(|facts| facts.tree.clone()),
+        };
         self.ended.retain(|known| known.release != id);
         self.ended.insert(0, ended);
         self.ended.truncate(ENDED);

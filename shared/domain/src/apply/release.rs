@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::action::{Action, Found, ObjectKey, Outcome, Part, Purpose, Value, Write};
 use crate::event::What;
+use crate::facts::CommitFacts;
 use crate::names::{CommitSha, ReleaseId, Seq, ServiceName};
 use crate::policy::{Colour, Policy, ServiceKind, Strategy};
-use crate::target::{Approval, Asking, BackStep, Phase, Progress, Release, Rollback, Step, WatchState};
+use crate::target::{Approval, Asking, BackStep, Glass, Phase, Progress, Release, Rollback, Step, WatchState};
 use crate::time::Timestamp;
+
+/// How many findings of a release are remembered as known.
+const FINDINGS: usize = 200;
 
 impl Release {
     /// A release as it is opened: gathering, with nothing known yet.
@@ -18,6 +22,7 @@ impl Release {
             opened_at: at,
             requested_by: None,
             typed: false,
+            forward_only: false,
             commit_facts: None,
             phase: Phase::Gathering,
             phase_since: at,
@@ -30,6 +35,8 @@ impl Release {
             plan: None,
             judgement: None,
             approvals: Vec::new(),
+            glass: Vec::new(),
+            findings: BTreeSet::new(),
             accepted_alarms: BTreeSet::new(),
             paused: false,
             promoted: false,
@@ -45,6 +52,17 @@ impl Release {
             resolving: None,
             live_at: None,
             keep_old_until: None,
+        }
+    }
+
+    /// What the source says of the commit, by the latest reading.
+    pub fn commit_facts(&self) -> Option<&CommitFacts> {
+        self.facts.as_ref().and_then(|facts| facts.commit.as_ref()).or(self.commit_facts.as_ref())
+    }
+
+    fn know_finding(&mut self, id: &str) {
+        if self.findings.len() < FINDINGS {
+            self.findings.insert(id.to_owned());
         }
     }
 
@@ -77,12 +95,21 @@ impl Release {
             What::Approved { plan, who, typed, .. } => {
                 self.approvals.push(Approval { plan: *plan, who: who.clone(), at, typed: *typed });
             }
+            What::GlassBroken { plan, gates, who, reason, .. } => {
+                let glass = Glass { plan: *plan, gates: gates.clone(), who: who.clone(), reason: reason.clone() };
+                self.glass.push(glass);
+            }
+            What::VulnerabilityFound { finding, .. } => self.know_finding(finding),
             What::Reminded { next_at, .. } => self.remind_at = Some(*next_at),
             What::Began { policy, before, objects, .. } => {
                 self.enter(Phase::BackingUp, at);
                 self.remind_at = None;
                 self.before.clone_from(before);
                 self.progress = progress(self, policy, objects);
+                let facts = self.facts.clone();
+                let known = facts.iter().flat_map(|facts| facts.scans.values()).flat_map(|scan| &scan.findings);
+                known.for_each(|finding| self.know_finding(&finding.id));
+                self.forward_only |= self.commit_facts().is_some_and(|facts| facts.forward_only);
                 self.policy = Some(policy.clone());
             }
             What::Cleared { .. } => {

@@ -19,12 +19,36 @@ impl Draft<'_> {
         if release.phase == Phase::RollingBack {
             return;
         }
-        let to = release.before.clone();
+        let (to, served) = (release.before.clone(), release.serving_since.is_some());
+        let forward_only = release.forward_only && why.is_automatic();
+        if forward_only && release.phase == Phase::NeedsHelp {
+            return;
+        }
         // A release that is being backed up has changed nothing: it makes way for the rollback of the one that serves.
         if let Some(other) = self.target().in_flight.filter(|other| *other != id) {
             self.settle(other, End::Cancelled, format!("release {id}, which it was to replace, is rolled back"));
         }
-        self.push(What::RollbackBegan { release: id, why, to });
+        if forward_only {
+            let why = format!("{why}. It is forward-only, so nothing is undone by itself: a person rolls it back or resolves it");
+            self.needs_help(id, why);
+            return;
+        }
+        let counts = served && why.is_automatic();
+        self.push(What::RollbackBegan { release: id, why, to, served });
+        if counts {
+            self.govern(id);
+        }
+    }
+
+    /// Too many automatic rollbacks in a short time stop the line: the next release would only be the next one undone.
+    fn govern(&mut self, id: ReleaseId) {
+        let governor = self.policy_of(id).governor;
+        let since = self.now() - governor.within;
+        let recent = self.target().rollbacks.iter().filter(|at| **at >= since).count();
+        if recent >= usize::from(governor.rollbacks.max(1)) && self.target().line_stopped.is_none() {
+            let why = format!("{recent} automatic rollbacks within {}", governor.within);
+            self.push(What::LineStopped { why });
+        }
     }
 
     /// One step on the way back, for every service at once.

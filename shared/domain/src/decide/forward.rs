@@ -212,6 +212,7 @@ impl Draft<'_> {
     }
 
     fn watch(&mut self, id: ReleaseId, policy: &Policy) {
+        self.keep_scanning(id, policy);
         if self.is_outstanding(id, |action| matches!(action, Action::Measure(_))) {
             return;
         }

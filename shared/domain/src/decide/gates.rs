@@ -95,12 +95,15 @@ impl Draft<'_> {
     pub(super) fn look(&mut self, id: ReleaseId) {
         let Some(release) = self.release(id) else { return };
         let policy = self.policy_of(id);
-        let images = release
-            .artifacts
+        // What serves before is asked for, too: it is the way back.
+        let live = if release.policy.is_some() { &release.before } else { &self.target().live };
+        let own = release.artifacts.iter().map(|(name, artifact)| (name, artifact.digest));
+        let images = live
             .iter()
-            .filter_map(|(name, artifact)| Some((artifact.digest, policy.service(name)?.repository.clone())))
+            .map(|(name, serving)| (name, serving.digest))
+            .chain(own)
+            .filter_map(|(name, digest)| Some((digest, policy.service(name)?.repository.clone())))
             .collect();
-        let live = &self.target().live;
         let sources: BTreeMap<ServiceName, String> =
             policy.services.iter().filter_map(|s| Some((s.name.clone(), s.source.clone()?))).collect();
         let look = Look {
@@ -111,6 +114,7 @@ impl Draft<'_> {
             scans: policy.gates.scan.is_some(),
             alarms: policy.watch.alarms_roll_back.iter().chain(&policy.watch.alarms_ask).cloned().collect(),
             services: policy.services.iter().map(|service| service.name.clone()).collect(),
+            promoted_from: policy.gates.promoted_from.as_ref().map(|rule| rule.environment.clone()),
         };
         let action = Action::Look(look);
         if !self.is_outstanding(id, |outstanding| *outstanding == action) {
@@ -126,6 +130,10 @@ impl Draft<'_> {
             self.compare_live(&facts.objects);
         }
         let Some(release) = self.release(id) else { return };
+        // A release that serves has passed its gates: only its scans are still looked at.
+        if matches!(release.phase, Phase::Watching | Phase::Live) {
+            return;
+        }
         let mut facts = Facts { fetched_at: self.now(), ..facts.clone() };
         summarise(&mut facts, &self.policy_of(id));
         let facts = Arc::new(facts);
@@ -173,8 +181,19 @@ impl Draft<'_> {
     /// The gates are judged.
     pub(super) fn gates(&mut self, id: ReleaseId) {
         self.look(id);
+        let was_frozen = self.release(id).and_then(|release| release.judgement.as_ref()).is_some_and(is_frozen);
         let Some(judgement) = self.judge(id) else { return };
+        if was_frozen && !is_frozen(&judgement) {
+            // What waited for a window does not go one after the other: the newest that may go, goes.
+            let newer = self.target().releases.values().rev().find(|other| other.id > id && waits_for_window(other));
+            if let Some(newer) = newer.map(|other| other.id) {
+                self.settle(id, End::Superseded, format!("releases may begin again, and release {newer} is newer"));
+                return;
+            }
+        }
         match judgement.verdict() {
+            // What people may still skip together waits for them as long as any release waits.
+            Verdict::Block if self.policy.gates.break_glass.is_some() && judgement.can_be_skipped() => {}
             Verdict::Block => self.settle(id, End::Rejected, judgement.blocked_by()),
             Verdict::Hold => {}
             Verdict::Pass => self.begin(id),
@@ -279,6 +298,19 @@ impl Draft<'_> {
             }
         }
     }
+}
+
+/// Whether a window of the calendar holds a release.
+fn is_frozen(judgement: &Judgement) -> bool {
+    let mut freeze = judgement.gates.iter().filter(|gate| gate.gate == "freeze").flat_map(|gate| &gate.parts);
+    freeze.any(|part| part.gate == "window" && part.verdict != Verdict::Pass)
+}
+
+/// Whether a release would go, were it not for a window of the calendar, as it was judged last.
+fn waits_for_window(release: &Release) -> bool {
+    let Some(judgement) = release.judgement.as_ref().filter(|_| release.phase == Phase::Gated) else { return false };
+    let mut others = judgement.gates.iter().filter(|gate| gate.gate != "freeze" && gate.gate != "turn");
+    is_frozen(judgement) && others.all(|gate| gate.verdict == Verdict::Pass)
 }
 
 /// Bounds the findings that go into the state, so that a rollback can always be appended; the counts stay whole.

@@ -8,7 +8,9 @@ mod clock;
 mod forward;
 mod gates;
 mod person;
+mod protection;
 mod push;
+mod vulnerable;
 mod watch;
 
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use crate::time::{Millis, Timestamp};
 /// Judges a signal: the events that follow from it, numbered from the state's last one on. Empty = it changes nothing.
 pub fn decide(target: &Target, policy: &SealedPolicy, signal: &Signal, given: &Given) -> Vec<Event> {
     let mut draft = Draft::new(target, policy, given);
+    draft.policy_changed();
     match signal {
         Signal::Pushed(pushed) => draft.pushed(pushed),
         Signal::ImageDeleted { .. } | Signal::Wake => {}
@@ -39,6 +42,7 @@ pub fn decide(target: &Target, policy: &SealedPolicy, signal: &Signal, given: &G
     }
     draft.clock();
     draft.advance();
+    draft.policy_seen();
     draft.events
 }
 
@@ -164,7 +168,10 @@ impl<'a> Draft<'a> {
             return;
         };
         match (&what.action, outcome) {
-            (Action::Look(_), Outcome::Facts(facts)) => self.looked(release, facts),
+            (Action::Look(_), Outcome::Facts(facts)) => {
+                self.looked(release, facts);
+                self.look_for_vulnerabilities(release, facts);
+            }
             (Action::Observe, Outcome::Observed(objects)) => self.observed(release, intention, objects),
             (Action::Measure(measure), Outcome::Measured { from, to, services, alarms }) => {
                 self.measured(release, measure, (*from, *to), services, alarms);

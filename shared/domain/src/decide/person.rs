@@ -1,9 +1,11 @@
 //! What people ask for. Every refusal is an event with its reason, and repeating a command that was done is a no-op.
 
+use std::collections::BTreeSet;
+
 use super::Draft;
 use super::push::Opening;
 use crate::event::{Actor, End, Reason, What};
-use crate::gate::{excluded, may_approve};
+use crate::gate::{excluded, glass, may_approve};
 use crate::names::{AlarmName, ReleaseId, Subject};
 use crate::plan::PlanId;
 use crate::signal::Command;
@@ -50,6 +52,16 @@ impl Draft<'_> {
                 self.push(What::QuarantineLifted { digest: *digest, reason: reason.clone() });
                 Ok(())
             }
+            Command::BreakGlass { release, plan, gates, reason } => {
+                self.break_glass(who, *release, *plan, gates, reason)
+            }
+            Command::ResumeLine { reason } => {
+                if self.target().line_stopped.is_none() {
+                    return Err(format!("the line of {} is not stopped by rollbacks", self.policy.target));
+                }
+                self.push(What::LineResumed { reason: reason.clone() });
+                Ok(())
+            }
             Command::Resolve { reason } => self.resolve(reason),
             Command::CloseWindow { reason } => self.close_window(reason),
             Command::RaiseEpoch { reason } => {
@@ -72,7 +84,7 @@ impl Draft<'_> {
     }
 
     fn start(&mut self, who: &Subject, command: &Command) -> Result<(), Refusal> {
-        let Command::Start { commit, images, facts, typed, reason } = command else { return Ok(()) };
+        let Command::Start { commit, images, facts, typed, reason, forward_only } = command else { return Ok(()) };
         let wanted = self.policy.gates.typed_confirmation.as_deref();
         if let Some(wanted) = wanted.filter(|wanted| typed.as_deref() != Some(*wanted)) {
             return Err(format!("type {wanted:?} to start a release of {}", self.policy.target));
@@ -89,6 +101,7 @@ impl Draft<'_> {
             requested_by: Some(who),
             typed: wanted.is_some(),
             reason: reason.as_ref(),
+            forward_only: *forward_only,
             facts: facts.as_ref(),
         };
         if let Some(id) = self.open(&opening) {
@@ -134,6 +147,46 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// One of at least two people who would skip gates of this plan.
+    fn break_glass(
+        &mut self,
+        who: &Subject,
+        id: ReleaseId,
+        plan: PlanId,
+        gates: &BTreeSet<String>,
+        reason: &str,
+    ) -> Result<(), Refusal> {
+        let release = self.find(id)?;
+        if !matches!(release.phase, Phase::Gated | Phase::Verifying) {
+            return Err(format!("release {id} is {}, not waiting for its gates", release.phase.name()));
+        }
+        let current = release.plan.as_ref().map(|plan| plan.id);
+        if current != Some(plan) {
+            let now = current.map_or_else(|| "none yet".to_owned(), |plan| plan.to_string());
+            return Err(format!("plan {plan} is not the plan of release {id}: it is {now}. Look again"));
+        }
+        let policy = self.policy_of(id);
+        let Some(quorum) = &policy.gates.break_glass else {
+            return Err(format!("the policy of {} names nobody who may break glass", policy.target));
+        };
+        if !policy.groups.get(&quorum.group).is_some_and(|group| group.contains(who)) {
+            return Err(format!("{who} is not in {}, who may break glass", quorum.group));
+        }
+        if let Some(gate) = gates.iter().find(|gate| !glass::can_be_skipped(gate)) {
+            let can = glass::SKIPPABLE.join(", ");
+            return Err(format!("gate {gate} can not be skipped; these can: {can}"));
+        }
+        if gates.is_empty() || reason.trim().is_empty() {
+            return Err("name the gates to skip, and say why".to_owned());
+        }
+        let said = release.glass.iter().any(|glass| glass.plan == plan && glass.who == *who && glass.gates == *gates);
+        if !said {
+            let (who, reason) = (who.clone(), reason.to_owned());
+            self.push(What::GlassBroken { release: id, plan, gates: gates.clone(), who, reason });
+        }
+        Ok(())
+    }
+
     fn reject(&mut self, who: &Subject, id: ReleaseId, reason: &str) -> Result<(), Refusal> {
         let release = self.find(id)?;
         if !matches!(release.phase, Phase::Gathering | Phase::Gated | Phase::Cleared) {
@@ -159,6 +212,7 @@ impl Draft<'_> {
                 let policy = self.policy_of(id);
                 self.go_live(id, &policy);
             }
+            Phase::Live if asked => self.push(What::Promoted { release: id }),
             Phase::Switching { .. } | Phase::Live => {}
             _ => return Err(format!("release {id} is {}; nothing waits for a person to say go", phase.name())),
         }
@@ -291,6 +345,11 @@ fn words(command: &Command) -> String {
         Command::HandsOff { until: Some(_), .. } => "hands off".to_owned(),
         Command::HandsOff { until: None, .. } => "hands on".to_owned(),
         Command::LiftQuarantine { digest, .. } => format!("lift the quarantine of {}", digest.short()),
+        Command::BreakGlass { release, plan, gates, .. } => {
+            let gates: Vec<&str> = gates.iter().map(String::as_str).collect();
+            format!("skip {} of release {release}, plan {plan}", gates.join(", "))
+        }
+        Command::ResumeLine { .. } => "let releases begin again".to_owned(),
         Command::Resolve { .. } => "resolve".to_owned(),
         Command::CloseWindow { .. } => "end the old colour's time".to_owned(),
         Command::RaiseEpoch { .. } => "raise the epoch".to_owned(),

@@ -20,6 +20,7 @@ pub(super) struct Opening<'a> {
     pub(super) requested_by: Option<&'a Subject>,
     pub(super) typed: bool,
     pub(super) reason: Option<&'a String>,
+    pub(super) forward_only: bool,
     pub(super) facts: Option<&'a CommitFacts>,
 }
 
@@ -107,6 +108,7 @@ impl Draft<'_> {
             requested_by: None,
             typed: false,
             reason: None,
+            forward_only: false,
             facts: pushed.facts.as_ref(),
         };
         if let Some(id) = self.open(&opening) {
@@ -128,6 +130,7 @@ impl Draft<'_> {
             requested_by: opening.requested_by.cloned(),
             typed: opening.typed,
             reason: opening.reason.cloned(),
+            forward_only: opening.forward_only || opening.facts.is_some_and(|facts| facts.forward_only),
             facts: opening.facts.cloned(),
             gather_until: self.now() + self.policy.limits.gather,
         });
@@ -151,6 +154,7 @@ impl Draft<'_> {
             })
             .map(|release| release.id)
             .collect();
+        self.note_vulnerable(digest, counts);
         for release in doubted {
             let why = format!("a newer scan of {} is said to be worse", digest.short());
             self.push(What::Doubted { release, why });

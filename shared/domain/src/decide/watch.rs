@@ -127,6 +127,8 @@ impl Draft<'_> {
 
     /// A live release: the old colour is let go when its time is over, after a look at where traffic really goes.
     pub(super) fn live(&mut self, id: ReleaseId) {
+        let policy = self.policy_of(id);
+        self.keep_scanning(id, &policy);
         let Some(release) = self.release(id) else { return };
         let over = release.keep_old_until.is_some_and(|until| until <= self.now());
         if !over || self.target().hands_off.is_some() {

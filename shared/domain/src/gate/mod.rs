@@ -2,10 +2,15 @@
 
 mod alarms;
 mod approval;
+mod calendar;
 mod cluster;
+pub mod glass;
 mod images;
+mod promotion;
+mod rules;
 mod scan;
 mod stops;
+mod way_back;
 
 use crate::facts::Facts;
 use crate::given::Given;
@@ -14,6 +19,7 @@ use crate::target::{Release, Target};
 use crate::verdict::Judgement;
 
 pub use approval::{Excluded, excluded, may_approve};
+pub(crate) use scan::uncounted;
 
 /// What a gate may look at.
 pub struct Case<'a> {
@@ -36,11 +42,15 @@ pub fn judge(case: &Case<'_>) -> Judgement {
     let mut gates = vec![images::judge(case), cluster::judge(case)];
     gates.extend(scan.map(|scan| scan.result));
     gates.extend(alarms::judge(case));
+    gates.extend(promotion::judge(case));
+    gates.push(way_back::judge(case));
     gates.push(stops::judge(case));
     gates.extend(stops::quarantine(case));
     gates.extend(stops::turn(case));
+    gates.extend(rules::judge(case));
     gates.extend(approval::confirmation(case));
     gates.extend(approval::judge(case, &reviews));
+    let gates = gates.into_iter().map(|result| glass::skip(case, result)).collect();
     Judgement { at: case.given.now, gates }
 }
 

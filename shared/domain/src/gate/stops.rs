@@ -1,13 +1,17 @@
 //! Gates `freeze`, `quarantine` and `turn`: nobody stopped it, its digests were not rolled back, and it is its turn.
 
-use super::Case;
+use std::collections::BTreeSet;
+
+use super::{Case, calendar};
+use crate::names::TargetId;
 use crate::policy::{Strategy, Waiting};
+use crate::scope::Scope;
 use crate::target::{Phase, Release};
 use crate::verdict::GateResult;
 
 /// No stop is in force at any scope of the target.
 pub(super) fn judge(case: &Case<'_>) -> GateResult {
-    let parts: Vec<GateResult> = case
+    let mut parts: Vec<GateResult> = case
         .given
         .scopes
         .iter()
@@ -22,7 +26,10 @@ pub(super) fn judge(case: &Case<'_>) -> GateResult {
             Some(hold)
         })
         .collect();
-    if parts.is_empty() { GateResult::pass("freeze", "none") } else { GateResult::all_of("freeze", "", parts) }
+    parts.extend(calendar::part(case));
+    parts.extend(line(case));
+    parts.extend(fleet(case));
+    if parts.is_empty() { GateResult::pass("freeze", "none") } else { GateResult::all_of("freeze", "none", parts) }
 }
 
 /// No digest of the release was rolled back before; `None` if nothing is quarantined.
@@ -87,4 +94,31 @@ fn goes_first(other: &Release, case: &Case<'_>) -> bool {
         Waiting::Queue => true,
         Waiting::Newest => !other.approvals.is_empty(),
     }
+}
+
+/// Too many automatic rollbacks here stopped the line.
+fn line(case: &Case<'_>) -> Option<GateResult> {
+    let why = case.target.line_stopped.as_ref()?;
+    Some(GateResult::hold("line", format!("the line is stopped: {why}"), "a person lets releases begin again"))
+}
+
+/// Many environments rolled back at once: probably infrastructure, not code.
+fn fleet(case: &Case<'_>) -> Option<GateResult> {
+    let governor = case.policy.governor;
+    let since = case.given.now - governor.fleet_within;
+    let all = case.given.scopes.iter().find(|(scope, _)| *scope == Scope::All)?;
+    let recent = || all.1.rollbacks.iter().filter(|rollback| rollback.at >= since);
+    let targets: BTreeSet<&TargetId> = recent().map(|rollback| &rollback.target).collect();
+    if targets.len() < usize::from(governor.fleet.max(1)) {
+        return None;
+    }
+    let why = format!(
+        "{} environments rolled back by themselves within {}: probably infrastructure, not code",
+        targets.len(),
+        governor.fleet_within
+    );
+    let mut hold = GateResult::hold("fleet", why, "a person lifts the stop of all, or it is quiet for that long");
+    hold.until = recent().map(|rollback| rollback.at + governor.fleet_within).max();
+    hold.evidence = targets.iter().take(10).map(ToString::to_string).collect();
+    Some(hold)
 }

@@ -130,10 +130,10 @@ async fn scopes_guard_appends(ledger: &dyn Ledger) {
     };
     let scope = Scope::Target(target.clone());
     let version = before[3].version + 1;
-    let state = ScopeState { version, stop: Some(stop) };
+    let state = ScopeState { version, stop: Some(stop), ..ScopeState::default() };
     assert!(ledger.set_scope(&scope, &state).await.unwrap());
     assert!(!ledger.set_scope(&scope, &state).await.unwrap(), "the same version twice");
-    let skips = ScopeState { version: version + 2, stop: None };
+    let skips = ScopeState { version: version + 2, stop: None, ..ScopeState::default() };
     assert!(!ledger.set_scope(&scope, &skips).await.unwrap(), "a version that leaves one out");
     assert_eq!(ledger.scopes(&[Scope::All, scope.clone()]).await.unwrap()[1], state);
     assert!(ledger.all_scopes().await.unwrap().contains(&(scope, state)));

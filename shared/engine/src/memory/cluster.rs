@@ -62,6 +62,7 @@ struct State {
     tests: BTreeMap<(TargetId, Seq), Timestamp>,
     failing: BTreeMap<String, String>,
     test_takes: Millis,
+    ignores_fences: bool,
 }
 
 /// Objects of services, with pods that become ready in the clock's time.
@@ -87,6 +88,14 @@ impl FakeCluster {
         };
         put(ObjectKey::workload(service, colour), Value::Workload { digest, replicas }, replicas);
         put(ObjectKey::traffic(service), Value::Traffic { green: share(colour) }, 0);
+    }
+
+    /// Puts a worker there as it was before Portcullis came: its blue pods run, and nothing routes requests to them.
+    pub fn seed_worker(&self, target: &TargetId, service: &ServiceName, digest: Digest, replicas: u32) {
+        let value = Value::Workload { digest, replicas };
+        let object = Object { fence: None, foreign: None, value, kept: replicas, since: self.clock.now() };
+        let key = (target.clone(), ObjectKey::workload(service, Colour::Blue));
+        locked(&self.state).objects.insert(key, object);
     }
 
     /// Sets how pods of a digest behave, those that run included.
@@ -115,6 +124,16 @@ impl FakeCluster {
     /// Makes a test fail, by its name.
     pub fn fail_test(&self, name: &str, why: &str) {
         locked(&self.state).failing.insert(name.to_owned(), why.to_owned());
+    }
+
+    /// No test fails any more.
+    pub fn pass_tests(&self) {
+        locked(&self.state).failing.clear();
+    }
+
+    /// From now on every write goes through, whatever is there: a cluster without the protocol, to show what it is for.
+    pub fn ignore_fences(&self) {
+        locked(&self.state).ignores_fences = true;
     }
 
     /// How long a test runs.
@@ -297,6 +316,7 @@ impl Cluster for FakeCluster {
             let mut state = locked(&self.state);
             let found = state.found(target, &write.object, now);
             let accepted = match &found.stamp {
+                _ if state.ignores_fences => true,
                 _ if found.foreign.is_some() => false,
                 None => write.from.is_empty() || write.from.contains(&None),
                 Some(stamp) if stamp.fence.as_ref() == Some(fence) => {

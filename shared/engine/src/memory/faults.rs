@@ -108,7 +108,8 @@ impl Faults {
 
     /// What a fake does before its work.
     pub(super) async fn before(&self, op: Op) -> PortResult<()> {
-        self.change(op, |rule| rule.calls += 1);
+        let count = |rules: &mut BTreeMap<Op, Rule>| rules.entry(op).or_default().calls += 1;
+        count(&mut locked(&self.rules));
         self.wait(op, |rule| rule.hold_before || rule.hold_from.is_some_and(|from| rule.calls > from)).await;
         self.maybe_fail(op, "nothing was done", |rule| &mut rule.fail_before)
     }
@@ -132,10 +133,10 @@ impl Faults {
     }
 
     async fn wait(&self, op: Op, held: fn(&Rule) -> bool) {
-        let mut changed = self.changed.subscribe();
         if !locked(&self.rules).get(&op).is_some_and(held) {
             return;
         }
+        let mut changed = self.changed.subscribe();
         let counted = Held::begin(self, op);
         while locked(&self.rules).get(&op).is_some_and(held) {
             if changed.changed().await.is_err() {

@@ -1,5 +1,7 @@
 //! The ledger in memory.
 
+mod backup;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +14,9 @@ use super::{Faults, Op, locked};
 use crate::codec;
 use crate::ports::{Append, AppendError, Head, Ledger, PortResult, StoredCommit};
 
-#[derive(Default)]
+pub use self::backup::Backup;
+
+#[derive(Default, Clone)]
 struct Rows {
     heads: BTreeMap<TargetId, Head>,
     commits: BTreeMap<TargetId, Vec<StoredCommit>>,

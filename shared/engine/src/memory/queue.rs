@@ -110,6 +110,7 @@ impl Queue for MemoryQueue {
             }
             let next = self.next_visible().map_or(until, |next| next.min(until));
             tokio::select! {
+                biased;
                 () = came => {}
                 () = self.clock.sleep_until(next) => {}
             }
@@ -117,7 +118,8 @@ impl Queue for MemoryQueue {
     }
 
     async fn done(&self, receipt: &str) -> PortResult<()> {
-        locked(&self.state).messages.retain(|message| message.receipt.to_string() != receipt);
+        let Ok(receipt) = receipt.parse::<u64>() else { return Ok(()) };
+        locked(&self.state).messages.retain(|message| message.receipt != receipt);
         Ok(())
     }
 }

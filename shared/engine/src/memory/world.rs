@@ -7,7 +7,7 @@ mod check;
 mod scene;
 mod told;
 
-pub use self::scene::{commit, image, name, repository, tag};
+pub use self::scene::{ACCOUNT, REGION, commit, commit_facts, image, name, repository, tag};
 pub use self::told::Ending;
 
 use std::sync::Arc;

@@ -47,6 +47,16 @@ pub struct BackupFile {
     pub objects: Vec<String>,
 }
 
+impl BackupIndex {
+    /// Reads an index as it is stored.
+    ///
+    /// # Errors
+    /// When the bytes are not an index of a format this engine knows.
+    pub fn read(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+}
+
 /// Takes the backup; where something `serves`, an export of nothing is a failure. The first index is *the* backup: one that is there already is verified and adopted.
 pub(super) async fn back_up(
     ports: &Ports,

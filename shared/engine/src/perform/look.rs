@@ -4,22 +4,25 @@ use std::collections::BTreeMap;
 
 use portcullis_domain::action::{Look, Outcome};
 use portcullis_domain::digest::Digest;
-use portcullis_domain::facts::{Facts, ImageFact, ScanFact};
-use portcullis_domain::names::{Repository, TargetId};
+use portcullis_domain::facts::{Facts, ImageFact, Promoted, ScanFact, Verified};
+use portcullis_domain::names::{EnvName, Repository, TargetId};
 use portcullis_domain::policy::Place;
 use tokio::task::JoinSet;
 
 use super::cut;
-use crate::ports::{PortResult, Ports};
+use crate::codec;
+use crate::ports::{PortError, PortResult, Ports};
 
 /// Tags kept per image, and findings per scan.
 const MOST_TAGS: usize = 100;
 const MOST_FINDINGS: usize = 50;
+/// Verified releases of another environment that are kept.
+const MOST_VERIFIED: usize = 10;
 
 /// Fetches the facts. It never fails as a whole: each source that could not be asked is named in `missing`.
 pub(super) async fn look(ports: &Ports, target: &TargetId, place: &Place, ask: &Look) -> Outcome {
     let mut facts = Facts { fetched_at: ports.clock.now(), ..Facts::default() };
-    let (images, commit, alarms, objects, manifests) = tokio::join!(
+    let (images, commit, alarms, objects, manifests, room, promoted) = tokio::join!(
         images(ports, place, &ask.images, ask.scans),
         commit(ports, target, ask),
         async {
@@ -39,6 +42,8 @@ pub(super) async fn look(ports: &Ports, target: &TargetId, place: &Place, ask: &
                 ports.cluster.manifests(target, place, &ask.services).await
             }
         },
+        async { if ask.services.is_empty() { Ok(None) } else { ports.cluster.room(target, place).await } },
+        promoted(ports, target, ask.promoted_from.as_ref()),
     );
     for (digest, image, scan) in images {
         if let Some(Some(mut image)) = or_missing(&mut facts, "registry", image) {
@@ -64,7 +69,32 @@ pub(super) async fn look(ports: &Ports, target: &TargetId, place: &Place, ask: &
     if let Some(found) = or_missing(&mut facts, "manifests", manifests) {
         facts.manifests = found;
     }
+    if let Some(found) = or_missing(&mut facts, "room", room) {
+        facts.room = found;
+    }
+    if let Some(found) = or_missing(&mut facts, "promotion", promoted) {
+        facts.promoted = found;
+    }
     Outcome::Facts(Box::new(facts))
+}
+
+/// What another environment of the application verified: read from its ledger, which is the truth, at this moment.
+async fn promoted(ports: &Ports, target: &TargetId, from: Option<&EnvName>) -> PortResult<Option<Promoted>> {
+    let Some(environment) = from else { return Ok(None) };
+    let other = TargetId { app: target.app.clone(), env: environment.clone() };
+    let Some(head) = ports.ledger.head(&other).await? else {
+        return Ok(Some(Promoted { environment: environment.clone(), verified: Vec::new() }));
+    };
+    let state = codec::decode_head(&head.snapshot)
+        .map_err(|error| PortError::new(format!("reading what {other} verified"), error))?;
+    let verified = state.ended.into_iter().filter(|ended| ended.verified).map(|ended| Verified {
+        release: ended.release,
+        commit: ended.commit,
+        tree: ended.tree,
+        at: ended.at,
+        digests: ended.digests,
+    });
+    Ok(Some(Promoted { environment: environment.clone(), verified: verified.take(MOST_VERIFIED).collect() }))
 }
 
 /// What was fetched; a failure is noted under its source, the first of each.

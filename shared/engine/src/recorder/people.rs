@@ -44,7 +44,8 @@ impl Recorder {
         })
     }
 
-    /// Opens a release of a commit on a person's word: its images are looked up in the registry by their tags.
+    /// Opens a release of a commit on a person's word: its images are looked up in the registry by their tags. A
+    /// `forward_only` one is never rolled back by itself.
     pub async fn start(
         &self,
         target: &TargetId,
@@ -52,6 +53,7 @@ impl Recorder {
         commit: &CommitSha,
         typed: Option<String>,
         reason: Option<String>,
+        forward_only: bool,
     ) -> Result<Commanded, RecordError> {
         let policy = self.ports.policies.get(target).ok_or_else(|| RecordError::NoPolicy { target: target.clone() })?;
         let (images, tagged) = self.images_of(&policy, commit).await?;
@@ -60,7 +62,7 @@ impl Recorder {
         let facts = self.commit_facts(&policy, &state, &longest).await?;
         let full = facts.as_ref().and_then(|facts| facts.commit.clone()).filter(|full| full.matches(commit));
         let commit = full.unwrap_or(longest);
-        self.command(target, who, Command::Start { commit, images, facts, typed, reason }).await
+        self.command(target, who, Command::Start { commit, images, facts, typed, reason, forward_only }).await
     }
 
     /// Every service's newest image of a commit, and the longest form of the commit that a tag names.
@@ -92,10 +94,13 @@ impl Recorder {
     pub async fn set_stop(&self, scope: &Scope, stop: Option<Stop>) -> Result<ScopeState, RecordError> {
         for _ in 0..ATTEMPTS {
             let now = self.scope(scope).await?;
-            if now.stop == stop {
+            // Who lifts a stop of everything has looked at the rollbacks that may have stopped it, too.
+            let rollbacks = if stop.is_some() { now.rollbacks.clone() } else { Vec::new() };
+            if now.stop == stop && now.rollbacks == rollbacks {
                 return Ok(now);
             }
-            let state = ScopeState { version: now.version + 1, stop: stop.clone() };
+            let quiet_since = if stop.is_some() { now.quiet_since } else { Some(self.ports.clock.now()) };
+            let state = ScopeState { version: now.version + 1, stop: stop.clone(), rollbacks, quiet_since };
             if self.ports.ledger.set_scope(scope, &state).await? {
                 self.look_again(scope).await?;
                 return Ok(state);
@@ -106,7 +111,7 @@ impl Recorder {
 
     /// Lifts a stop that ran out, unless it was changed meanwhile. True if it was lifted.
     pub(crate) async fn lift_expired(&self, scope: &Scope, state: &ScopeState) -> Result<bool, RecordError> {
-        let lifted = ScopeState { version: state.version + 1, stop: None };
+        let lifted = ScopeState { version: state.version + 1, stop: None, ..state.clone() };
         let done = self.ports.ledger.set_scope(scope, &lifted).await?;
         if done {
             self.look_again(scope).await?;

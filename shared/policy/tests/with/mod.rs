@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use portcullis_policy::Report;
+use portcullis_policy::{Report, check};
 
 /// The files as the crate takes them.
 pub(crate) fn files(list: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -18,6 +18,36 @@ pub(crate) fn lines(report: &Report) -> String {
         let _ = writeln!(lines, "{:?} {file}:{line}:{column} {}", found.severity, found.message);
     }
     lines
+}
+
+/// Everything found: severity, place and message, then each label with what it marks, and the help.
+pub(crate) fn said(report: &Report, list: &[(String, String)]) -> String {
+    let mut all = String::new();
+    for found in &report.diagnostics {
+        let (file, line, column) = report.position(found).unwrap_or(("", 0, 0));
+        let file = if list.len() > 1 { format!("{file}:") } else { String::new() };
+        let _ = writeln!(all, "    {:?} {file}{line}:{column} {}", found.severity, found.message);
+        for label in &found.labels {
+            let marked = list[label.file].1[label.span.clone()].lines().next().unwrap_or("");
+            let _ = writeln!(all, "        [{marked}] {}", label.text);
+        }
+        let _ = writeln!(all, "        help: {}", found.help.as_deref().unwrap_or("none"));
+    }
+    if all.is_empty() {
+        all.push_str("    nothing\n");
+    }
+    all
+}
+
+/// For each replaced text of [`GOOD`]: all findings, each with its labels and its help.
+pub(crate) fn said_of(changes: &[(&str, &str)]) -> String {
+    let mut all = String::new();
+    for (old, new) in changes {
+        let list = files(&[("p", &good_with(old, new))]);
+        let _ = writeln!(all, "{}", new.trim().replace('\n', "\n  "));
+        all.push_str(&said(&check(&list), &list));
+    }
+    all
 }
 
 /// A policy that loads without a finding; each test replaces the lines it is about.

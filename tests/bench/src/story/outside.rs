@@ -71,6 +71,8 @@ impl Outside {
             ancestors: (0..n).rev().take(ANCESTORS).map(commit).collect::<Result<_>>()?,
             people: BTreeSet::from([Identity::new("github:lena-w")?, Identity::new("github:tunde-a")?]),
             commits: 3,
+            tree: None,
+            forward_only: false,
             changed: policy.services.iter().map(|service| (service.name.clone(), true)).collect(),
         };
         self.commits.insert(sha.clone(), facts);

@@ -6,7 +6,7 @@ use portcullis_domain::digest::Digest;
 use portcullis_domain::facts::CommitFacts;
 use portcullis_domain::names::{CommitSha, GroupName, Identity, Repository, ServiceName, Subject, Tag};
 use portcullis_domain::policy::{
-    Comparison, Gates, HoldFor, Intake, Limits, Metric, Mode, Place, Policy, Quorum, RollBack, ScanAction, ScanRule,
+    Comparison, Gates, Governor, HoldFor, Intake, Limits, Metric, Mode, Place, Policy, Quorum, RollBack, ScanAction, ScanRule,
     Service, ServiceKind, Severity, Strategy, Test, TestKind, Trigger, Waiting, Watch,
 };
 use portcullis_domain::time::Millis;
@@ -14,9 +14,9 @@ use portcullis_domain::time::Millis;
 use super::World;
 
 /// The account of the stories.
-pub(super) const ACCOUNT: &str = "444444444444";
+pub const ACCOUNT: &str = "444444444444";
 /// Its region.
-pub(super) const REGION: &str = "us-east-1";
+pub const REGION: &str = "us-east-1";
 
 impl World {
     /// The policy of the stories: `api`, then `web`; a scan, one approval of `managers` (kofi, ama), one smoke test,
@@ -55,6 +55,10 @@ impl World {
                 typed_confirmation: None,
                 expire: Millis::hours(24),
                 remind: Millis::hours(4),
+                promoted_from: None,
+                calendar: portcullis_domain::calendar::Calendar::default(),
+                rules: vec![],
+                break_glass: None,
             },
             strategy: Strategy::BlueGreen { steps: vec![10_000], every: Millis::minutes(1), manual: false },
             verify: vec![Test {
@@ -77,9 +81,11 @@ impl World {
                 keep_old: Millis::minutes(30),
                 when: vec![breach(500, 1)],
                 health_failing_for: Some(Millis::minutes(3)),
+                vulnerability: None,
             },
             waiting: Waiting::Newest,
             limits: Limits::default(),
+            governor: Governor::default(),
             people: BTreeMap::from([
                 (subject("kofi"), account("kofi")),
                 (subject("ama"), account("ama")),
@@ -103,16 +109,22 @@ impl World {
 
     /// The source repository knows commit `n` of `main` and everything before it; `dev` wrote it.
     pub(super) fn know_commit(&self, n: u32) {
-        let facts = CommitFacts {
-            commit: Some(commit(n)),
-            title: format!("change {n}"),
-            branches: BTreeSet::from(["main".to_owned()]),
-            ancestors: (0..n).rev().take(50).map(commit).collect(),
-            people: BTreeSet::from([Identity::new("github:dev").unwrap()]),
-            commits: 1,
-            changed: BTreeMap::new(),
-        };
-        self.source.set(&commit(n), facts);
+        self.source.set(&commit(n), commit_facts(n, "dev"));
+    }
+}
+
+/// What the source says of commit `n` of `main`: everything before it is its ancestor, and this person wrote it.
+pub fn commit_facts(n: u32, author: &str) -> CommitFacts {
+    CommitFacts {
+        commit: Some(commit(n)),
+        title: format!("change {n}"),
+        branches: BTreeSet::from(["main".to_owned()]),
+        ancestors: (0..n).rev().take(50).map(commit).collect(),
+        people: BTreeSet::from([Identity::new(&format!("github:{author}")).unwrap()]),
+        commits: 1,
+        tree: None,
+        forward_only: false,
+        changed: BTreeMap::new(),
     }
 }
 

@@ -1,0 +1,345 @@
+//! What one step leads to.
+
+use portcullis_domain::names::Seq;
+
+use crate::action::Act;
+use crate::cast::{ALL, Held, PARTS};
+use crate::cluster::{self, release_index};
+use crate::ledger::{Decided, Task};
+use crate::model::{Model, is_moving};
+use crate::note::{Met, Note};
+use crate::signal::{Ask, Hand, Object, Scan, Sig};
+use crate::state::{ALARM, Driver, OfRelease, Patch, Read, SCAN_IS_BAD, SCAN_IS_CLEAN, State, WAKE};
+use crate::variant::Variant;
+use crate::world::Drift;
+
+impl Model {
+    /// The state after a step; `None` = the step changes nothing.
+    pub(crate) fn step(&self, state: &State, act: Act) -> Option<State> {
+        let mut next = state.clone();
+        match act {
+            Act::Push(commit) => {
+                next.left.pushes -= 1;
+                next.outside.pushed |= 1 << commit;
+                for service in 0..self.cast.services.len() {
+                    next.messages[self.push_message(commit, service)] = 1;
+                }
+            }
+            Act::Ring => {
+                next.left.alarms -= 1;
+                next.outside.alarm = Some(state.node.now);
+                next.messages[ALARM] = 1;
+            }
+            Act::ScanChanges => {
+                next.left.scans -= 1;
+                // What runs may be told to be clean before it is; what was clean may turn out not to be.
+                if state.outside.scans[1] == Scan::Clean {
+                    next.outside.scans[1] = Scan::Critical;
+                    next.messages[SCAN_IS_BAD] = 1;
+                } else {
+                    next.messages[SCAN_IS_CLEAN] = 1;
+                }
+            }
+            Act::Stop(stop) => {
+                next.left.stops -= 1;
+                next.outside.stopped = stop;
+            }
+            Act::Deliver(kind) => {
+                next.messages[usize::from(kind)] -= 1;
+                if usize::from(kind) == WAKE {
+                    next.awake = true;
+                } else {
+                    self.say(&mut next, &self.message(state, usize::from(kind)));
+                }
+            }
+            Act::Lose(kind) => {
+                self.meet(Met::Lost);
+                next.left.losses -= 1;
+                next.messages[usize::from(kind)] -= 1;
+            }
+            Act::Double(kind) => {
+                self.meet(Met::Doubled);
+                next.left.doubles -= 1;
+                next.messages[usize::from(kind)] += 1;
+            }
+            Act::SweepPush(commit, service) => {
+                self.meet(Met::Swept);
+                if !self.say(&mut next, &Sig::Pushed { commit, service }) {
+                    return None;
+                }
+            }
+            Act::SweepWake => {
+                let due = state.node.due.iter().any(|due| !state.lost.contains(&due.seq));
+                let told = self.book.decide(&state.node, &Sig::Wake, state.outside.stopped);
+                if !due && told.node.id == state.node.id {
+                    return None;
+                }
+                next.awake = true;
+            }
+            Act::Sleep => next.awake = false,
+            Act::Wake => {
+                if !self.say(&mut next, &Sig::Wake) {
+                    return None;
+                }
+            }
+            Act::Read(at) => {
+                let due = state.node.due.get(usize::from(at))?;
+                let hand = self.effect(&mut next, due.seq, &due.task)?;
+                if !self.say(&mut next, &Sig::Outcome { seq: due.seq, hand }) {
+                    return None;
+                }
+            }
+            Act::Take(driver, at) => {
+                let due = state.node.due.get(usize::from(at))?;
+                next.drivers[usize::from(driver)] = match &due.task {
+                    Task::Write(write) if self.is_claim_unwritten(write.purpose) => {
+                        Driver::Holding(due.seq, Hand::Written(write.object))
+                    }
+                    Task::Write(write) => {
+                        next.patches.push(Patch { seq: due.seq, write: write.clone(), orphan: false });
+                        Driver::Sent(due.seq, write.clone())
+                    }
+                    task => Driver::Holding(due.seq, self.effect(&mut next, due.seq, task)?),
+                };
+            }
+            Act::Land(at) => self.land(&mut next, usize::from(at)),
+            Act::ReadBack(driver) => self.read_back(&mut next, usize::from(driver)),
+            Act::Record(driver) => self.record(&mut next, usize::from(driver)),
+            Act::Decide(driver) => {
+                let Driver::Holding(seq, hand) = &state.drivers[usize::from(driver)] else { return None };
+                next.drivers[usize::from(driver)] = Driver::Decided(*seq, hand.clone(), state.node.clone());
+            }
+            Act::Crash(driver) => self.crash(&mut next, usize::from(driver)),
+            Act::Pods(at) => {
+                let object = &mut next.objects[usize::from(at)];
+                if let (true, Some(Held::Pods { replicas, .. })) = (is_moving(object), object.value) {
+                    object.ready = replicas;
+                }
+            }
+            Act::Approve(who, release, older) => {
+                next.left.approvals -= 1;
+                let of = &state.seen.releases[release_index(u64::from(release))];
+                let plan = if older { of.older } else { of.plan };
+                self.say(&mut next, &Sig::Person { who, ask: Ask::Approve, release: u64::from(release), plan });
+            }
+            Act::Person(ask, release) => {
+                next.left.commands -= 1;
+                let said = Sig::Person { who: 0, ask, release: u64::from(release), plan: None };
+                if !self.say(&mut next, &said) {
+                    return None;
+                }
+            }
+            Act::ByHand(drift, at) => self.by_hand(&mut next, drift, usize::from(at)),
+            Act::Tick => {
+                next.left.ticks = next.left.ticks.saturating_sub(1);
+                next.node = self.book.later(&state.node, state.node.moment?);
+                // What was read before is old now.
+                next.seen.releases.iter_mut().for_each(|of| of.read = Read::Nothing);
+                if self.world.wakes {
+                    next.messages[WAKE] = 1;
+                }
+            }
+        }
+        next.sort();
+        Some(next)
+    }
+
+    fn is_claim_unwritten(&self, purpose: portcullis_domain::action::Purpose) -> bool {
+        use portcullis_domain::action::Purpose;
+        self.world.variant == Variant::NoClaim && matches!(purpose, Purpose::Claim | Purpose::Restore)
+    }
+
+    fn message(&self, state: &State, kind: usize) -> Sig {
+        match kind {
+            SCAN_IS_BAD => Sig::Scan { commit: 2, clean: false },
+            SCAN_IS_CLEAN => Sig::Scan { commit: 2, clean: true },
+            ALARM => Sig::Alarm(state.outside.alarm.unwrap_or(state.node.now)),
+            push => Sig::Pushed {
+                commit: u8::try_from(push / 2 + 2).unwrap_or(2),
+                service: u8::try_from(push % 2).unwrap_or(0),
+            },
+        }
+    }
+
+    /// Does something outside that is not a write; what came of it.
+    fn effect(&self, state: &mut State, seq: u64, task: &Task) -> Option<Hand> {
+        Some(match task {
+            Task::Write(_) => return None,
+            Task::BackUp(release) => {
+                if self.world.variant != Variant::BackupNotRead {
+                    state.outside.stored |= 1 << release;
+                }
+                Hand::BackedUp
+            }
+            Task::Test => Hand::Passed,
+            Task::Look(_) => Hand::Facts(state.snapshot()),
+            Task::Observe => Hand::Observed(state.snapshot()),
+            Task::Await(object) => {
+                let mut seen = state.objects[usize::from(*object)];
+                if self.world.variant == Variant::NoClaim {
+                    seen.fence = seq;
+                }
+                Hand::Seen(seen)
+            }
+            Task::Measure(from, to) => Hand::Measured(*from, *to, state.outside.alarm),
+        })
+    }
+
+    /// Records a signal. False = nothing came of it.
+    pub(crate) fn say(&self, state: &mut State, sig: &Sig) -> bool {
+        let decided = self.book.decide(&state.node, sig, state.outside.stopped);
+        let changed = decided.node.id != state.node.id || !decided.notes.is_empty();
+        self.absorb(state, &decided);
+        changed
+    }
+
+    fn record(&self, state: &mut State, driver: usize) {
+        match std::mem::take(&mut state.drivers[driver]) {
+            Driver::Holding(seq, hand) => {
+                if !state.node.target.outstanding.contains_key(&Seq(seq)) {
+                    self.meet(Met::StaleOutcome);
+                }
+                self.say(state, &Sig::Outcome { seq, hand });
+            }
+            Driver::Decided(seq, hand, node) => {
+                let sig = Sig::Outcome { seq, hand };
+                let events = self.book.events(&node, &sig, state.outside.stopped);
+                let decided = self.book.append(&state.node, &sig, &events);
+                self.absorb(state, &decided);
+            }
+            other => state.drivers[driver] = other,
+        }
+    }
+
+    fn read_back(&self, state: &mut State, driver: usize) {
+        let Driver::Sent(seq, write) = state.drivers[driver].clone() else { return };
+        let object = state.objects[usize::from(write.object)];
+        state.drivers[driver] = if cluster::is_written(&object, seq, &write) {
+            Driver::Holding(seq, Hand::Written(write.object))
+        } else if cluster::accepts(self.world.variant, &object, seq, &write) {
+            state.patches.push(Patch { seq, write: write.clone(), orphan: false });
+            Driver::Sent(seq, write)
+        } else {
+            Driver::Holding(seq, Hand::Drift(object))
+        };
+    }
+
+    fn crash(&self, state: &mut State, driver: usize) {
+        state.left.crashes = state.left.crashes.saturating_sub(1);
+        let seq = match std::mem::take(&mut state.drivers[driver]) {
+            Driver::Idle => return,
+            Driver::Sent(seq, _) => {
+                self.meet(Met::CrashBeforeEffect);
+                if let Some(patch) = state.patches.iter_mut().find(|patch| patch.seq == seq && !patch.orphan) {
+                    patch.orphan = true;
+                }
+                seq
+            }
+            Driver::Holding(seq, _) | Driver::Decided(seq, ..) => {
+                self.meet(Met::CrashAfterEffect);
+                seq
+            }
+        };
+        if self.world.wakes {
+            state.awake = false;
+        }
+        if self.world.variant == Variant::OnlyTheDriverKnows {
+            state.lost.push(seq);
+        }
+    }
+
+    fn by_hand(&self, state: &mut State, drift: Drift, at: usize) {
+        state.left.drifts = state.left.drifts.saturating_sub(1);
+        let object = &mut state.objects[at];
+        match (drift, &mut object.value) {
+            (Drift::Traffic, Some(Held::Green(green))) => {
+                *green = if *green == 0 { ALL } else { 0 };
+                object.by_hand = true;
+            }
+            (Drift::Scale, Some(Held::Pods { replicas, .. })) => {
+                *replicas += 1;
+                object.by_hand = true;
+            }
+            (Drift::Prune, _) => object.fence = 0,
+            _ => {}
+        }
+    }
+
+    /// Takes what was appended into the state, and into what the invariants remember.
+    fn absorb(&self, state: &mut State, decided: &Decided) {
+        if self.world.wakes && decided.node.id != state.node.id {
+            state.messages[WAKE] = 1;
+        }
+        state.node = decided.node.clone();
+        for note in &decided.notes {
+            self.remember(state, note);
+        }
+    }
+
+    fn remember(&self, state: &mut State, note: &Note) {
+        let quorum = u32::from(self.world.quorum);
+        let stopped = state.outside.stopped;
+        let of = |release: &u64| release_index(*release);
+        match note {
+            Note::Looked(release, clean) => {
+                state.seen.releases[of(release)].read = if *clean { Read::Clean } else { Read::Dirty };
+            }
+            Note::Opened(release, commit) => {
+                state.seen.releases[of(release)] = OfRelease { commit: *commit, ..OfRelease::default() };
+            }
+            Note::Planned(release, plan) => {
+                let of = &mut state.seen.releases[of(release)];
+                of.older = of.plan.filter(|known| known != plan);
+                of.plan = Some(*plan);
+                of.yes = 0;
+            }
+            Note::Approved(release, who, plan, seen) => {
+                let of = &mut state.seen.releases[of(release)];
+                let counts = *who < 2 && Some(*plan) == of.plan && Some(*plan) == *seen;
+                of.yes |= if counts { 1 << who } else { 0 };
+            }
+            Note::Began(release, plan) => {
+                let of = &mut state.seen.releases[of(release)];
+                let approved = of.yes.count_ones() >= quorum && of.plan == Some(*plan);
+                of.began = approved && of.read == Read::Clean && !stopped;
+                state.seen.bad |= if approved { 0 } else { 1 << 3 };
+            }
+            Note::MayServe(release) => {
+                let of = &mut state.seen.releases[of(release)];
+                let approved = of.yes.count_ones() >= quorum;
+                of.may_serve = of.began && approved && of.read == Read::Clean && !stopped;
+                state.seen.bad |= if approved { 0 } else { 1 << 3 };
+            }
+            Note::Intended(release, _, forward) => {
+                let of = &state.seen.releases[of(release)];
+                if *forward && of.back > 0 {
+                    state.seen.bad |= 1 << 4;
+                }
+                if state.outside.stored & (1 << release) == 0 {
+                    state.seen.bad |= 1 << 6;
+                }
+            }
+            Note::BackBegan(release, seq) => state.seen.releases[of(release)].back = *seq,
+            Note::RolledBack(release) => {
+                state.seen.releases[of(release)].rolled_back = true;
+                let back = state.seen.releases[of(release)].back;
+                if !self.is_covered(state, back) {
+                    state.seen.bad |= 1 << 4;
+                }
+            }
+            Note::Met(met) => self.meet(*met),
+            Note::Unrecorded(_) => state.seen.bad |= 1 << 10,
+        }
+    }
+
+    /// Whether every object that a release could have named is fenced by its way back (or was changed by hand since).
+    fn is_covered(&self, state: &State, back: u64) -> bool {
+        let rolling = !crate::ledger::is_blue_green(&self.cast.policy);
+        let covered = |(at, object): (usize, &Object)| {
+            let never_named = rolling && at % PARTS != 0;
+            !self.cast.exists(at) || never_named || object.by_hand || object.fence >= back || object.fence == 0
+        };
+        state.objects.iter().enumerate().all(covered)
+    }
+}
+

@@ -1,0 +1,106 @@
+//! `simulate`: plays seeds, prints what came of them, and of the first that fails everything there is to know.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use portcullis_simulator::report::{self, Totals};
+use portcullis_simulator::{Options, Outcome, Simulator};
+
+/// Plays whole releases through the real engine under seeded faults.
+#[derive(Parser)]
+#[command(name = "simulate", max_term_width = 110)]
+struct Args {
+    /// How many seeds to play
+    #[arg(long, default_value_t = 1_000)]
+    seeds: u64,
+    /// The first of them
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Play this one seed only
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
+    seed: Option<u64>,
+    /// With `--seed`: print everything that happened
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Threads; one per core if not given
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// The same stories without faults, for comparing speeds
+    #[arg(long)]
+    calm: bool,
+    /// Print only `releases per second per core`, for other programs
+    #[arg(long)]
+    rate: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("simulate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether everything held.
+fn run(args: &Args) -> Result<bool> {
+    let options = Options { traced: args.trace, calm: args.calm };
+    if let Some(seed) = args.seed {
+        let outcome = Simulator::new().context("starting the runtime")?.simulate(seed, options);
+        if let Some(trace) = &outcome.trace {
+            print!("{trace}");
+        }
+        println!("seed {seed}: {:?}, {} events, hash {:016x}", outcome.endings, outcome.appended, outcome.hash);
+        return match &outcome.failure {
+            None => Ok(true),
+            Some(_) => {
+                tell(&outcome, !args.trace)?;
+                Ok(false)
+            }
+        };
+    }
+    let jobs = args.jobs.map_or_else(|| std::thread::available_parallelism().map(Into::into), Ok);
+    let jobs = jobs.context("counting the cores")?;
+    let totals = report::play(args.from, args.seeds, jobs, options, |seeds| {
+        eprintln!("simulate: {seeds} of {} seeds", args.seeds);
+    })
+    .context("starting a runtime")?;
+    match &totals.failed {
+        Some(outcome) => {
+            tell(outcome, true)?;
+            Ok(false)
+        }
+        None => {
+            print(&totals, args.rate);
+            Ok(true)
+        }
+    }
+}
+
+fn print(totals: &Totals, rate: bool) {
+    if rate {
+        println!("{:.0}", totals.releases_per_second());
+    } else {
+        println!("{}", totals.table());
+    }
+}
+
+/// Tells what went wrong; the trace is made by playing the seed once more.
+fn tell(outcome: &Outcome, traced: bool) -> Result<()> {
+    let seed = outcome.seed;
+    if traced {
+        let again = Simulator::new().context("starting the runtime")?;
+        let again = again.simulate(seed, Options { traced: true, calm: false });
+        println!("{}", again.trace.unwrap_or_default());
+        if again.hash != outcome.hash {
+            println!("and the seed did not repeat itself: a defect of the simulator");
+        }
+    }
+    println!("the ledger:\n{}", outcome.story.as_deref().unwrap_or_default());
+    println!("seed {seed} FAILED: {}", outcome.failure.as_deref().unwrap_or_default());
+    println!("again: cargo xtask simulate --seed {seed} --trace");
+    Ok(())
+}
