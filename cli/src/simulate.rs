@@ -47,14 +47,14 @@ struct Simulated {
     /// What of the people's words would be refused, and why.
     refused: Vec<String>,
     /// What would clear it, by the innermost thing that does not pass.
-    clears: Vec<Clears>,
+    clears: Vec<Unmet>,
     /// Every gate with its evidence.
     gates: Vec<GateResult>,
 }
 
-/// What would clear one thing that does not pass.
+/// One thing that does not pass, and what would clear it.
 #[derive(Debug, Serialize)]
-struct Clears {
+struct Unmet {
     /// The gate it is part of.
     gate: String,
     /// Why it does not pass.
@@ -117,12 +117,12 @@ fn then(policy: &SealedPolicy, judgement: &Judgement) -> &'static str {
 }
 
 /// The parts without parts of their own that do not pass.
-fn innermost(gate: &GateResult, part: &GateResult, clears: &mut Vec<Clears>) {
+fn innermost(gate: &GateResult, part: &GateResult, clears: &mut Vec<Unmet>) {
     if part.verdict == Verdict::Pass {
         return;
     }
     if part.parts.is_empty() {
-        clears.push(Clears {
+        clears.push(Unmet {
             gate: gate.gate.clone(),
             why: part.why.clone(),
             clears_when: part.clears_when.clone(),

@@ -112,6 +112,8 @@ impl Installation {
         for (service, worker) in &policy.services {
             let digest = commit.images[service];
             cluster.push_image(&digest, &Build::new(version)).unwrap();
+            // What cannot be pulled is nothing to return to.
+            self.image(&policy.application, service, &digest, &[]);
             let replicas = if *worker { 1 } else { REPLICAS };
             services.push((ServiceName::new(service).unwrap(), digest, *worker, replicas));
         }

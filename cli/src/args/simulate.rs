@@ -21,6 +21,7 @@ use crate::when::{Until, duration};
     portcullis policy simulate policies/ shop/production --approve kofi --finding critical=1\n  \
     portcullis policy simulate portcullis.yaml shop/production --at 2026-12-24T18:00:00Z --approve kofi --json"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Simulate {
     /// The policies: files, or directories of them.
     #[arg(required = true, value_name = "FILE")]

@@ -94,7 +94,7 @@ fn named(scope: &Scope) -> String {
 
 fn words(outcome: &Outcome, times: Times) -> String {
     let named = if outcome.scope == Scope::All { "Everything".to_owned() } else { outcome.scope.to_string() };
-    let mut out = match &outcome.stop {
+    let stop = match &outcome.stop {
         None => format!("{named}: not frozen."),
         Some(at) => {
             let until = at.stop.until.map_or("it is lifted".to_owned(), |until| times.minute(until));
@@ -102,15 +102,17 @@ fn words(outcome: &Outcome, times: Times) -> String {
             format!("{named}: no release passes a commit point until {until}; rollbacks go on.\n  by {who}: {reason}")
         }
     };
+    let mut out = vec![stop];
     if let Some(fleet) = &outcome.lifted {
         let all: Vec<String> = fleet.environments.iter().map(ToString::to_string).collect();
-        out.push_str(&format!("\n  lifted, too: {} rolled back by themselves within {}", all.join(", "), fleet.within));
+        out.push(format!("  lifted, too: {} rolled back by themselves within {}", all.join(", "), fleet.within));
     }
     for also in &outcome.also {
         let place = also.target.as_ref().map(|target| format!("{target}: ")).unwrap_or_default();
-        out.push_str(&format!("\n  also holding   {place}{}\n                 {}", also.why, also.ends_with));
+        out.push(format!("  also holding   {place}{}", also.why));
+        out.push(format!("                 {}", also.ends_with));
     }
-    out
+    out.join("\n")
 }
 
 #[cfg(test)]

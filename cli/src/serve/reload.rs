@@ -16,7 +16,7 @@ pub(super) async fn judge_again(ports: &Ports, recorder: &Recorder) {
         match recorder.record(&target, Signal::Wake, None).await {
             Ok(_) => {}
             Err(RecordError::NoPolicy { .. }) => {
-                tracing::warn!(%target, "no policy names it any more; it stays as it is")
+                tracing::warn!(%target, "no policy names it any more; it stays as it is");
             }
             Err(error) => tracing::error!(%target, %error, "it could not be judged by the new policies"),
         }

@@ -12,16 +12,16 @@ use crate::api::ReleaseDetail;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Standing {
     /// Each gate.
-    gates: Vec<Gate>,
+    gates: Vec<Voices>,
     /// So many people are needed for each.
     wanted: u8,
     /// Who may say it, where the policy is known.
     may: Vec<Subject>,
 }
 
-/// One gate that somebody would skip.
+/// Who would skip one gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Gate {
+struct Voices {
     /// Its name.
     gate: String,
     /// Who would skip it for the plan at hand.
@@ -39,7 +39,11 @@ impl Standing {
         let gates = gates.iter().map(|gate| {
             let said = view.release.glass.iter().filter(|glass| glass.plan == plan && glass.gates.contains(gate));
             let by: BTreeSet<&Subject> = said.map(|glass| &glass.who).filter(|who| counts(who)).collect();
-            Gate { gate: gate.clone(), skipped: by.len() >= usize::from(wanted), by: by.into_iter().cloned().collect() }
+            Voices {
+                gate: gate.clone(),
+                skipped: by.len() >= usize::from(wanted),
+                by: by.into_iter().cloned().collect(),
+            }
         });
         Self { gates: gates.collect(), wanted, may: rule.iter().flat_map(|rule| &rule.people).cloned().collect() }
     }

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{GroupName, Subject};
-use crate::policy::{
-    Gates, Governor, Mode, Policy, Quorum, RollBack, ScanAction, ScanRule, Severity, Trigger, Watch,
-};
+use crate::policy::{Gates, Governor, Mode, Policy, Quorum, RollBack, ScanAction, ScanRule, Severity, Trigger, Watch};
 
 /// The part of a policy that protects: kept in the state, so that a change of it can be told from before.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,17 +76,18 @@ impl Protection {
 
     fn gate_changes(&self, after: &Protection, found: &mut Changes) {
         let (was, is) = (&self.gates, &after.gates);
-        let asks_less = was.approvals.iter().any(|quorum| {
-            !is.approvals.iter().any(|other| other.group == quorum.group && other.count >= quorum.count)
-        });
+        let asks_less = was
+            .approvals
+            .iter()
+            .any(|quorum| !is.approvals.iter().any(|other| other.group == quorum.group && other.count >= quorum.count));
         found.compare("gates.approvals", &texts(&was.approvals), &texts(&is.approvals), asks_less);
         let weaker = match (&was.scan, &is.scan) {
             (Some(was), Some(is)) => is_weaker(was, is),
             (was, is) => was.is_some() && is.is_none(),
         };
         found.compare("gates.scan", &was.scan, &is.scan, weaker);
-        let (typed, types) = (&was.typed_confirmation, &is.typed_confirmation);
-        found.compare("gates.typed_confirmation", typed, types, types.is_none());
+        let (text, now) = (&was.typed_confirmation, &is.typed_confirmation);
+        found.compare("gates.typed_confirmation", text, now, now.is_none());
         let stricter = match (&was.promoted_from, &is.promoted_from) {
             (None, _) => true,
             (Some(was), Some(is)) => {
@@ -110,9 +109,9 @@ impl Protection {
         let gone = was.rules.iter().any(|rule| !is.rules.contains(rule));
         found.compare("gates.rules", &was.rules, &is.rules, gone);
         let (glass, now) = (&was.break_glass, &is.break_glass);
-        let easier = now.as_ref().is_some_and(|now| {
-            glass.as_ref().is_none_or(|glass| glass.group != now.group || now.count < glass.count)
-        });
+        let easier = now
+            .as_ref()
+            .is_some_and(|now| glass.as_ref().is_none_or(|glass| glass.group != now.group || now.count < glass.count));
         found.compare("gates.break_glass", glass, now, easier);
         found.compare("gates.expire", &was.expire, &is.expire, is.expire > was.expire);
     }

@@ -205,6 +205,7 @@ impl Phase {
 }
 
 /// One release that has not left the state.
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that was said of it, independent of the others")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Release {
     /// Its number.

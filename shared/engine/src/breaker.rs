@@ -40,7 +40,7 @@ impl Notices for FleetBreaker {
             let known = self.ports.ledger.scopes(&[Scope::All]).await?;
             let state = known.into_iter().next().unwrap_or_default();
             let looked_at = state.quiet_since.is_some_and(|at| at >= rollback.at);
-            if looked_at || state.rollbacks.iter().any(|known| *known == rollback) {
+            if looked_at || state.rollbacks.contains(&rollback) {
                 return Ok(());
             }
             let mut rollbacks = state.rollbacks;

@@ -125,7 +125,11 @@ impl Commit {
             // One of another version may look different altogether: its version says more than what is missing in it.
             read => {
                 let WireVersion { v } = serde_json::from_slice(bytes)?;
-                return Err(if v == COMMIT { read.err().map_or(CodecError::Format { found: v }, Into::into) } else { CodecError::Format { found: v } });
+                return Err(if v == COMMIT {
+                    read.err().map_or(CodecError::Format { found: v }, Into::into)
+                } else {
+                    CodecError::Format { found: v }
+                });
             }
         };
         Ok(Self { events: wire.events, policy: wire.policy, engine: wire.engine })

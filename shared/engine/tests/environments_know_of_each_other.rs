@@ -44,7 +44,11 @@ async fn a_promotion_is_read_from_the_ledger_of_the_other_environment() {
     world.run_until_phase("live").await;
     world.run_for(Millis::minutes(2)).await;
     let state = world.recorder.state(&second).await.unwrap().unwrap();
-    assert!(gate(&state, "promotion").starts_with("the same digests as production release"), "{}", gate(&state, "promotion"));
+    assert!(
+        gate(&state, "promotion").starts_with("the same digests as production release"),
+        "{}",
+        gate(&state, "promotion")
+    );
 }
 
 /// A release that serves, and is undone by an alarm.

@@ -16,6 +16,7 @@ use crate::nearest::{shown, suggestion};
 use crate::node::{Entry, Kind, Node, Span};
 use crate::notices::{NoticeKind, Notices};
 use crate::organisation::Organisation;
+use crate::own_rules::Checked;
 use crate::schema::{ROOT, Shape};
 use crate::services;
 use crate::shape::{Later, Walk};
@@ -37,6 +38,8 @@ pub(crate) struct App<'a> {
     pub(crate) environments: Vec<(EnvName, &'a Entry<'a>)>,
     pub(crate) notices: Notices,
     pub(crate) later: Vec<Later>,
+    /// What is known of its rules.
+    pub(crate) checked: Checked,
 }
 
 /// Reads one document. `None` if it does not even have a name.
@@ -89,6 +92,7 @@ pub(crate) fn read<'a>(
         environments,
         notices: notices(root),
         later,
+        checked: Checked::default(),
     })
 }
 

@@ -155,7 +155,8 @@ impl<'a> Env<'a> {
     pub(crate) fn asked(&self, sink: &mut Sink) -> Asked {
         let gates = |node: &'a Node<'a>| node.get("gates").map(|entry| &entry.value);
         let nodes = [gates(&self.entry.value), self.defaults.and_then(gates)];
-        let layers = Layers { file: self.app.file, text: self.app.text, nodes, by: By::Application };
+        let layers =
+            Layers { file: self.app.file, text: self.app.text, nodes, by: By::Application, checked: &self.app.checked };
         let own = gates::read(&layers, sink);
         match self.app.organisation {
             Some(organisation) => strictest::join(organisation.asks(self.name), own, sink),

@@ -122,6 +122,7 @@ pub(crate) struct Layers<'a> {
     pub(crate) text: &'a str,
     pub(crate) nodes: [Option<&'a Node<'a>>; 2],
     pub(crate) by: By,
+    pub(crate) checked: &'a own_rules::Checked,
 }
 
 impl<'a> Layers<'a> {
@@ -214,7 +215,7 @@ fn approvals(layers: &Layers<'_>, sink: &mut Sink) -> Vec<Said<Quorum>> {
 }
 
 fn scan(layers: &Layers<'_>, sink: &mut Sink) -> Option<Scan> {
-    let scan = layers.find(&["scan"])?;
+    let section = layers.find(&["scan"])?;
     let mut severities = BTreeMap::new();
     let mut named = false;
     for severity in Severity::ALL {
@@ -233,14 +234,14 @@ fn scan(layers: &Layers<'_>, sink: &mut Sink) -> Option<Scan> {
     }
     let known = |entry: &Entry<'_>| ["max_age", "waivers"].contains(&&*entry.key);
     // An unknown key is reported already, and probably is the severity that was meant.
-    if !named && matches!(scan.value.kind, Kind::Map(_)) && scan.value.entries().iter().all(known) {
+    if !named && matches!(section.value.kind, Kind::Map(_)) && section.value.entries().iter().all(known) {
         let found = Diagnostic::error("the scan says nothing about any severity");
-        let found = found.label(layers.file, scan.key_span.clone(), "every finding would be allowed");
+        let found = found.label(layers.file, section.key_span.clone(), "every finding would be allowed");
         sink.push(found.help("add, for example:  critical: block   (or allow, if that is meant)"));
     }
     let max_age = layers.text(&["scan", "max_age"]);
     let max_age = max_age.and_then(|(text, span)| Some(layers.said(amounts::duration(text).ok()?, span)));
-    Some(Scan { key: layers.said((), &scan.key_span), severities, max_age, waivers: waivers(layers, sink) })
+    Some(Scan { key: layers.said((), &section.key_span), severities, max_age, waivers: waivers(layers, sink) })
 }
 
 fn waivers(layers: &Layers<'_>, sink: &mut Sink) -> Vec<Said<Waiver>> {

@@ -14,7 +14,7 @@ use crate::nearest::shown;
 use crate::node::{Kind, Node, Span};
 use crate::schema::{ORGANISATION, Shape};
 use crate::shape::{Later, Walk};
-use crate::strictest;
+use crate::{own_rules, strictest};
 
 /// The organisation, read as far as it can be read.
 pub(crate) struct Organisation {
@@ -98,10 +98,13 @@ fn read(file: usize, text: &str, root: &Node<'_>, key_span: Span, sink: &mut Sin
         Walk { file, text, sink, path: Vec::new(), later: Vec::new(), metrics: std::collections::BTreeSet::new() };
     walk.check(root, &key_span, Shape::Section(ORGANISATION));
     let later = walk.later;
+    let checked = own_rules::Checked::default();
     let layers = |node: Option<&Node<'_>>, sink: &mut Sink| {
-        gates::read(&Layers { file, text, nodes: [node, None], by: By::Organisation }, sink)
+        gates::read(&Layers { file, text, nodes: [node, None], by: By::Organisation, checked: &checked }, sink)
     };
-    let always = layers(root.get("always").map(|entry| &entry.value), sink);
+    let mut always = layers(root.get("always").map(|entry| &entry.value), sink);
+    // Of all environments it cannot be asked: that is told already, as no key of `always`.
+    always.promoted = None;
     let mut environments = BTreeMap::new();
     for entry in root.get("environments").map_or(&[][..], |entry| entry.value.entries()) {
         let Ok(name) = EnvName::new(&entry.key) else { continue };

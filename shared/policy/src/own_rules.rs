@@ -1,7 +1,10 @@
 //! The user's own rules in Cedar: each checked by the domain, its mistakes shown where they stand in the file.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use portcullis_domain::names::GroupName;
-use portcullis_domain::rules::{self, Rule};
+use portcullis_domain::rules::{self, Rule, RuleError};
 
 use crate::diagnostic::{Diagnostic, Sink};
 use crate::gates::{Layers, Said};
@@ -11,6 +14,17 @@ use crate::scalar::Scalar;
 
 /// The most rules of one environment.
 pub(crate) const MOST: usize = rules::MOST_RULES;
+
+/// What the domain says of the rules of one document, each asked once however many environments inherit it.
+#[derive(Debug, Default)]
+pub(crate) struct Checked(RefCell<HashMap<usize, Result<(), RuleError>>>);
+
+impl Checked {
+    /// What it says of the rule whose text begins at this byte.
+    fn check(&self, at: usize, rule: &Rule) -> Result<(), RuleError> {
+        self.0.borrow_mut().entry(at).or_insert_with(|| rules::check(rule)).clone()
+    }
+}
 
 /// The rules of these maps by name, those in which the domain finds nothing wrong.
 pub(crate) fn read(layers: &Layers<'_>, sink: &mut Sink) -> Vec<Said<Rule>> {
@@ -28,7 +42,7 @@ pub(crate) fn read(layers: &Layers<'_>, sink: &mut Sink) -> Vec<Said<Rule>> {
             continue;
         }
         let rule = Rule { name: entry.key.clone().into_owned(), text: text.to_owned() };
-        if let Err(error) = rules::check(&rule) {
+        if let Err(error) = layers.checked.check(entry.value.span.start, &rule) {
             let span = place(layers.text, &entry.value, text, error.line as usize, error.column as usize);
             let message: String = error.message.chars().map(visible).collect();
             let found = Diagnostic::error(format!("the rule {}: {message}", shown(&entry.key)));

@@ -130,7 +130,7 @@ impl<'a> Scope<'a> {
 
     /// Checks that all who are asked at once can be had at once: whoever approves counts for one entry only.
     fn together(&self, sink: &mut Sink) {
-        let mut asked: BTreeMap<Vec<(usize, usize)>, (Vec<Known<'a>>, Vec<&str>)> = BTreeMap::new();
+        let mut asked: Together<'a> = BTreeMap::new();
         for (name, list) in &self.lists {
             let demands = self.known(list);
             let alone = demands.iter().all(|known| known.members.len() >= known.demand.count);
@@ -198,6 +198,9 @@ struct Known<'a> {
     demand: Demand<'a>,
     members: &'a BTreeSet<Subject>,
 }
+
+/// Those asked at once, by where that is written, each with the environments that ask them.
+type Together<'a> = BTreeMap<Vec<(usize, usize)>, (Vec<Known<'a>>, Vec<&'a str>)>;
 
 /// Whether different people can be found for all demands: augmenting paths, one person at a time.
 fn all_met(demands: &[Known<'_>]) -> bool {

@@ -114,11 +114,10 @@ impl Scalar {
                 )
             }),
             Scalar::Tag => from_name(text, Tag::new(text), "dev-latest"),
-            Scalar::Account => account(text, plain),
             Scalar::AccountOrName if text.starts_with(|c: char| c.is_ascii_lowercase()) => {
                 name(text, plain, GroupName::new(text), "production")
             }
-            Scalar::AccountOrName => account(text, plain),
+            Scalar::Account | Scalar::AccountOrName => account(text, plain),
             Scalar::Label => label(text, plain),
             Scalar::Region => region(text),
             Scalar::Cluster => line(text, 200),

@@ -112,14 +112,16 @@ impl Walk<'_> {
                 let mut help = suggestion(&entry.key, &names, plural);
                 let has = |name: &str| keys.iter().any(|key| key.name == name);
                 if GATES.iter().any(|key| key.name == entry.key) {
-                    match (has("always"), has("gates"), has("defaults")) {
-                        (true, ..) => help = format!("a gate stands under always:  always: {{ {name}: ... }}"),
-                        (_, true, _) => help = format!("a gate stands under gates:  gates: {{ {name}: ... }}"),
-                        (_, _, true) => {
-                            help = "a gate stands under gates: of an environment, or of defaults".to_owned()
-                        }
-                        _ => {}
-                    }
+                    let place = if has("always") {
+                        Some("a gate stands under always")
+                    } else if has("break_glass") && entry.key == "promoted_from" {
+                        Some("write it under environments:  production: { always: { promoted_from: ... } }")
+                    } else if has("gates") || has("defaults") {
+                        Some("a gate stands under gates: of an environment, or of defaults")
+                    } else {
+                        None
+                    };
+                    help = place.map_or(help, str::to_owned);
                 }
                 self.sink.push(Diagnostic::error(message).label(self.file, entry.key_span.clone(), what).help(help));
             }

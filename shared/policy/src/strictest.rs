@@ -105,11 +105,11 @@ fn strictest(a: Option<&ScanAction>, b: Option<&ScanAction>) -> Option<ScanActio
     use ScanAction::{Block, Review};
     Some(match (a, b) {
         (None, other) | (other, None) => return other.cloned(),
-        (Some(Block { above: a }), Some(Block { above: b })) => Block { above: *a.min(b) },
         (Some(Review { above: a, by }), Some(Review { above: b, .. })) => Review { above: *a.min(b), by: by.clone() },
         // No block is less than a review: from the first finding on that either asks something for, block.
-        (Some(Block { above: a }), Some(Review { above: b, .. }))
-        | (Some(Review { above: a, .. }), Some(Block { above: b })) => Block { above: *a.min(b) },
+        (Some(Block { above: a } | Review { above: a, .. }), Some(Block { above: b } | Review { above: b, .. })) => {
+            Block { above: *a.min(b) }
+        }
     })
 }
 

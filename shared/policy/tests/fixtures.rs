@@ -9,6 +9,7 @@ use with::{files, lines};
 const VOLTERYDE: &str = include_str!("fixtures/volteryde.yaml");
 const SWIFTCONCUR: &str = include_str!("fixtures/swiftconcur.yaml");
 const FIRST: &str = include_str!("../../../docs/examples/first-policy.yaml");
+const PROMOTED: &str = include_str!("../../../docs/examples/promoted.yaml");
 const LOCAL: &str = include_str!("../../../docs/examples/volteryde-local.yaml");
 
 /// A policy with every `mode: deploy` turned into `mode: observe`.
@@ -73,12 +74,13 @@ fn one_environment_that_deploys_is_enough_to_refuse_what_it_inherits() {
 
 #[test]
 fn the_examples_load_without_a_single_finding() {
-    let set = load(&files(&[("first-policy.yaml", FIRST), ("volteryde-local.yaml", LOCAL)]))
-        .map_err(|report| report.render(&Style::PLAIN))
-        .unwrap();
+    let set =
+        load(&files(&[("first-policy.yaml", FIRST), ("volteryde-local.yaml", LOCAL), ("promoted.yaml", PROMOTED)]))
+            .map_err(|report| report.render(&Style::PLAIN))
+            .unwrap();
     assert_eq!(set.warnings.render(&Style::PLAIN), "");
     let targets: Vec<String> = set.targets().map(ToString::to_string).collect();
-    assert_eq!(targets, ["hello/production", "volteryde/production"]);
+    assert_eq!(targets, ["hello/production", "storefront/production", "storefront/staging", "volteryde/production"]);
     for target in set.targets() {
         assert_eq!(set.get(target).map(|policy| &policy.target), Some(target));
     }
@@ -87,7 +89,7 @@ fn the_examples_load_without_a_single_finding() {
 
 #[test]
 fn an_example_explained_reads_like_this() {
-    let set = load(&files(&[("a", FIRST), ("b", LOCAL)])).unwrap();
+    let set = load(&files(&[("a", FIRST), ("b", LOCAL), ("c", PROMOTED)])).unwrap();
     let pages: Vec<String> = set.policies.iter().map(|policy| explain(policy)).collect();
     assert!(pages.iter().flat_map(|page| page.lines()).all(|line| line.chars().count() <= 100));
     insta::assert_snapshot!(pages.join("\n----------\n\n"));

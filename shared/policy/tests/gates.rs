@@ -132,7 +132,8 @@ fn too_many_windows_or_rules_are_refused() {
     let windows: String = (0..21).map(window).collect();
     let report = check(&files(&[("p", &gated(&format!("      freeze:\n{windows}")))]));
     assert_eq!(lines(&report), "Error p:16:7 at most 20 windows can be given\n");
-    let rules: String = (0..51).map(|n| format!("        r{n}: forbid(principal, action, resource);\n")).collect();
+    let rule = |n: u32| format!("        r{n}: forbid(principal, action, resource);\n");
+    let rules: String = (0..51).map(rule).collect();
     let report = check(&files(&[("p", &gated(&format!("      rules:\n{rules}")))]));
     assert_eq!(lines(&report), "Error p:16:7 at most 50 rules can be given\n");
 }

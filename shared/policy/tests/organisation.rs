@@ -3,6 +3,8 @@
 
 mod with;
 
+use std::fmt::Write as _;
+
 use portcullis_domain::policy::{Governor, Policy, Quorum, Same, ScanAction, Severity};
 use portcullis_domain::time::Millis;
 use portcullis_policy::{PolicySet, Style, check, explain, load};
@@ -235,6 +237,9 @@ fn nobody_but_the_organisation_says_who_may_skip_its_gates() {
     let organisation = org_with("always:\n", "always:\n  break_glass: 2 of oncall\n");
     let expected = Some(Quorum { count: 2, group: "oncall".parse().unwrap() });
     assert_eq!(production(&organisation, &application).gates.break_glass, expected);
+    let elsewhere = organisation.replace("      approvals:", "      break_glass: 3 of security\n      approvals:");
+    let security = Some(Quorum { count: 3, group: "security".parse().unwrap() });
+    assert_eq!(production(&elsewhere, &application).gates.break_glass, security, "it may differ by environment");
     let empty = "organisation: x\npeople: {}\n";
     let own = Some(Quorum { count: 2, group: "owners".parse().unwrap() });
     assert_eq!(production(empty, &application).gates.break_glass, own, "there is no gate of the organisation to skip");
@@ -313,21 +318,9 @@ fn actions() -> impl Strategy<Value = String> {
 /// Whether `count` findings pass by this action alone: 0 = refused, 1 = with a review, 2 = freely.
 fn lets_through(action: Option<&ScanAction>, count: u32) -> u8 {
     match action {
-        None => 2,
-        Some(ScanAction::Block { above }) => {
-            if count > *above {
-                0
-            } else {
-                2
-            }
-        }
-        Some(ScanAction::Review { above, .. }) => {
-            if count > *above {
-                1
-            } else {
-                2
-            }
-        }
+        Some(ScanAction::Block { above }) if count > *above => 0,
+        Some(ScanAction::Review { above, .. }) if count > *above => 1,
+        _ => 2,
     }
 }
 
@@ -356,7 +349,7 @@ proptest! {
             ages.0
         );
         if asked_of > 0 {
-            organisation.push_str(&format!("  approvals: {}\n", approvals(asked_of)));
+            let _ = writeln!(organisation, "  approvals: {}", approvals(asked_of));
         }
         let age = ages.1.map_or(String::new(), |age| format!(", max_age: {age}h"));
         let scan = own.as_ref().map_or(format!("{{ low: block{age} }}"), |own| format!("{{ critical: {own}{age} }}"));

@@ -19,6 +19,8 @@ use with::{GOOD, files};
 
 const VOLTERYDE: &str = include_str!("fixtures/volteryde.yaml");
 const SWIFTCONCUR: &str = include_str!("fixtures/swiftconcur.yaml");
+const PROMOTED: &str = include_str!("../../../docs/examples/promoted.yaml");
+const ORGANISATION: &str = include_str!("../../../docs/examples/organisation.yaml");
 
 /// What a generated policy is made of; everything else follows from it.
 #[derive(Debug, Clone)]
@@ -254,7 +256,7 @@ proptest! {
 
     #[test]
     fn a_changed_policy_never_panics_nor_loses_its_approvals(
-        base in select(vec![VOLTERYDE, SWIFTCONCUR, GOOD]),
+        base in select(vec![VOLTERYDE, SWIFTCONCUR, GOOD, PROMOTED, ORGANISATION]),
         changes in vec((any::<Index>(), 0_usize..12, select(vec!["", " ", "\n", "#", ": ", "[", "}", "- ", "\"", "é", "0", "~"])), 1..5),
     ) {
         let mut text = base.replace("mode: deploy", "mode: observe");
@@ -264,6 +266,13 @@ proptest! {
             let end = (start + length).min(bounds.len() - 1);
             text.replace_range(bounds[start]..bounds[end], insert);
         }
+        // Also under an organisation, and as one: what it asks for is in force whatever the application says.
+        if let Ok(set) = load(&files(&[("organisation", ORGANISATION), ("changed", &text)])) {
+            for policy in &set.policies {
+                prop_assert!(policy.gates.scan.is_some() && policy.gates.calendar.freeze.iter().any(|w| w.name == "year end"));
+            }
+        }
+        let _ = check(&files(&[("changed", &text), ("application", PROMOTED)])).render(&Style::ASCII);
         match load(&files(&[("changed", &text)])) {
             Err(report) => {
                 let _ = report.render(&Style::PLAIN);

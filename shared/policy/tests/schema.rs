@@ -112,6 +112,7 @@ fn every_policy_the_tests_know_to_be_well_formed_fits_the_schema() {
         include_str!("../../../docs/examples/first-policy.yaml"),
         include_str!("../../../docs/examples/volteryde-local.yaml"),
         include_str!("../../../docs/examples/organisation.yaml"),
+        include_str!("../../../docs/examples/promoted.yaml"),
     ] {
         assert_eq!(held_against_the_schema(text), [] as [&str; 0]);
     }

@@ -1,9 +1,6 @@
 //! What can happen in one step.
 
-use std::fmt;
-
 use crate::signal::Ask;
-use crate::state::{ALARM, SCAN_IS_BAD, SCAN_IS_CLEAN, WAKE};
 use crate::world::Drift;
 
 /// One atomic step.
@@ -55,55 +52,4 @@ pub enum Act {
     ByHand(Drift, u8),
     /// Time passes until something is due.
     Tick,
-}
-
-const OBJECTS: [&str; 6] =
-    ["web-blue", "web-green", "web traffic", "second-blue", "second-green", "second traffic"];
-const PEOPLE: [&str; 3] = ["kofi", "lena", "amara (the author)"];
-
-fn message(kind: u8) -> String {
-    match usize::from(kind) {
-        SCAN_IS_BAD => "a scan found something".to_owned(),
-        SCAN_IS_CLEAN => "a scan found nothing".to_owned(),
-        ALARM => "the alarm rings".to_owned(),
-        WAKE => "wake".to_owned(),
-        push => format!("push {}, image {}", push / 2 + 1, push % 2 + 1),
-    }
-}
-
-/// One line, as a person tells it.
-impl fmt::Display for Act {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Act::Push(commit) => write!(f, "commit {commit} is pushed to the registry"),
-            Act::Ring => write!(f, "the alarm begins to ring"),
-            Act::ScanChanges => write!(f, "the scan of commit 2 comes to something else"),
-            Act::Stop(true) => write!(f, "a person stops everything"),
-            Act::Stop(false) => write!(f, "the stop is lifted"),
-            Act::Deliver(kind) => write!(f, "the message \"{}\" is recorded", message(*kind)),
-            Act::Lose(kind) => write!(f, "the message \"{}\" is lost", message(*kind)),
-            Act::Double(kind) => write!(f, "the message \"{}\" is doubled", message(*kind)),
-            Act::SweepPush(commit, service) => {
-                write!(f, "the sweep finds image {} of commit {commit}", service + 1)
-            }
-            Act::SweepWake => write!(f, "the sweep wakes what is overdue"),
-            Act::Wake => write!(f, "the recorder looks because time passed"),
-            Act::Sleep => write!(f, "nothing is due: the driver sleeps"),
-            Act::Read(at) => write!(f, "a driver reads for intention {at} of those due, and records it"),
-            Act::Take(driver, at) => write!(f, "driver {driver} takes intention {at} of those due, and acts"),
-            Act::Land(at) => write!(f, "patch {at} of those in flight arrives"),
-            Act::ReadBack(driver) => write!(f, "driver {driver} reads back what it wrote"),
-            Act::Record(driver) => write!(f, "driver {driver} records its outcome"),
-            Act::Decide(driver) => write!(f, "driver {driver} decides on its outcome, and has not appended yet"),
-            Act::Crash(driver) => write!(f, "driver {driver} crashes"),
-            Act::Pods(object) => write!(f, "the pods of {} come to what is asked for", OBJECTS[usize::from(*object)]),
-            Act::Approve(who, release, older) => {
-                let plan = if *older { "an older plan" } else { "the plan" };
-                write!(f, "{} approves {plan} of release {release}", PEOPLE[usize::from(*who)])
-            }
-            Act::Person(ask, release) => write!(f, "kofi says {ask:?} of release {release}"),
-            Act::ByHand(drift, object) => write!(f, "{drift:?} of {} by hand", OBJECTS[usize::from(*object)]),
-            Act::Tick => write!(f, "time passes until something is due"),
-        }
-    }
 }

@@ -14,8 +14,9 @@
 //! Every struct is taken apart field by field and without `..`: a field that is added to the domain does not compile
 //! here until somebody decided on which side it is.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use ahash::{AHasher, RandomState};
 
 use portcullis_domain::action::{Action, AwaitReady, Fence, Found, Intention, Stamp, Write};
 use portcullis_domain::facts::{AlarmFact, Facts};
@@ -29,16 +30,21 @@ use portcullis_domain::time::{Millis, Timestamp};
 /// Facts older than this are fetched again before a commit point; older is all the same.
 const FRESH: Millis = Millis::minutes(1);
 
+/// A hasher that gives the same numbers in every run.
+pub(crate) fn hasher() -> AHasher {
+    RandomState::with_seeds(1, 2, 3, 4).build_hasher()
+}
+
 /// The number of a target, and the positions in it in the order in which they occur.
 pub(crate) struct Canon {
-    hasher: DefaultHasher,
+    hasher: AHasher,
     seqs: Vec<u64>,
     now: Timestamp,
 }
 
 /// A target's number and its positions.
 pub(crate) fn canon(target: &Target, now: Timestamp) -> (u64, Box<[u64]>) {
-    let mut canon = Canon { hasher: DefaultHasher::new(), seqs: Vec::new(), now };
+    let mut canon = Canon { hasher: hasher(), seqs: Vec::new(), now };
     canon.target(target);
     (canon.hasher.finish(), canon.seqs.into_boxed_slice())
 }

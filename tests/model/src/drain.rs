@@ -1,7 +1,6 @@
 //! Liveness: from any state the faults stop and a fair, deterministic schedule runs until nothing is under way. Every
 //! state on the way has the same end, so each is walked once: the cost per state is about one step.
 
-use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::PoisonError;
@@ -9,6 +8,7 @@ use std::sync::PoisonError;
 use portcullis_domain::target::Phase;
 
 use crate::action::Act;
+use crate::canon::hasher;
 use crate::cast::{ALL, COMMITS, Held, PARTS};
 use crate::ledger::Task;
 use crate::model::{Model, is_moving};
@@ -209,7 +209,7 @@ impl Model {
         let mut open = self.init_states();
         let mut acts = Vec::new();
         while let Some(state) = open.pop() {
-            let mut hasher = DefaultHasher::new();
+            let mut hasher = hasher();
             state.hash(&mut hasher);
             if !seen.insert(hasher.finish()) {
                 continue;
@@ -224,7 +224,7 @@ impl Model {
 }
 
 fn course(state: &State) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = hasher();
     state.hash_course(&mut hasher);
     hasher.finish()
 }

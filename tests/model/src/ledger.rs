@@ -2,7 +2,6 @@
 //! `apply` and `next` on it. A decision is made once for each (state, signal) and remembered.
 
 use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +16,7 @@ use portcullis_domain::target::{Phase, Target};
 use portcullis_domain::time::Timestamp;
 use portcullis_domain::{apply, decide, next};
 
-use crate::canon::canon;
+use crate::canon::{canon, hasher};
 use crate::cast::{Cast, HORIZON, Held};
 use crate::note::{self, Note};
 use crate::signal::Sig;
@@ -147,7 +146,7 @@ impl Book {
     /// The node of a state at a moment.
     pub fn node(&self, target: Target, now: Timestamp) -> Arc<Node> {
         let (skeleton, seqs) = canon(&target, now);
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = hasher();
         (skeleton, &seqs, now, target.seq).hash(&mut hasher);
         let key = hasher.finish();
         let mut nodes = locked(&self.nodes[shard(key)]);
@@ -169,7 +168,7 @@ impl Book {
     /// Decides a signal on the ledger and appends what was decided, atomically: the append is conditional on the
     /// version that was decided on, so a decision that lost against another is made again on what is there then.
     pub fn decide(&self, node: &Arc<Node>, sig: &Sig, stopped: bool) -> Arc<Decided> {
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = hasher();
         (node.id, sig, stopped).hash(&mut hasher);
         let key = hasher.finish();
         if let Some(known) = locked(&self.decisions[shard(key)]).get(&key) {

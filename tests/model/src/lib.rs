@@ -20,6 +20,7 @@ pub mod run;
 pub mod signal;
 pub mod state;
 mod step;
+pub mod tell;
 pub mod variant;
 pub mod world;
 pub mod worlds;

@@ -12,6 +12,7 @@ fn main() -> ExitCode {
     while let Some(argument) = rest.next() {
         match (argument.as_str(), rest.clone().next()) {
             ("--large", _) => chosen = worlds::large(),
+            ("--broken", _) => chosen = worlds::broken().into_iter().map(|(world, _)| world).collect(),
             ("--world", Some(name)) => {
                 rest.next();
                 let found: Vec<_> = chosen.iter().filter(|world| world.name == *name).cloned().collect();
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
                 most = count.parse().ok();
             }
             _ => {
-                eprintln!("model [--large] [--world NAME] [--at-most STATES]");
+                eprintln!("model [--large | --broken] [--world NAME] [--at-most STATES]");
                 return ExitCode::from(2);
             }
         }

@@ -210,10 +210,7 @@ impl Model {
             }
         }
         for at in 0..state.patches.len() {
-            // Two patches of one intention are one and the same.
-            if at == 0 || state.patches[at - 1] != state.patches[at] {
-                acts.push(Act::Land(small(at)));
-            }
+            acts.push(Act::Land(small(at)));
         }
         for (at, object) in state.objects.iter().enumerate() {
             if is_moving(object) {
@@ -326,10 +323,6 @@ impl Stateright for Model {
 
     fn next_state(&self, state: &State, act: Act) -> Option<State> {
         self.step(state, act)
-    }
-
-    fn format_action(&self, act: &Act) -> String {
-        act.to_string()
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

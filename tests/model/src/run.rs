@@ -9,6 +9,7 @@ use stateright::{Checker, HasDiscoveries, Model as _};
 use crate::model::Model;
 use crate::note::Met;
 use crate::property::INVARIANTS;
+use crate::tell;
 use crate::world::World;
 
 /// What came of exploring a world.
@@ -51,7 +52,15 @@ pub fn explore(world: World, threads: usize, until: Option<&'static str>, most: 
     let mut broken = Vec::new();
     for name in INVARIANTS {
         if let Some(path) = checker.discovery(name) {
-            let steps = path.into_actions().iter().map(|act| model.format_action(act)).collect();
+            let holds = model.property(name).condition;
+            let mut steps = Vec::new();
+            // The checker remembers the last state it saw broken; the first one on its path says it all.
+            for (state, act) in path.into_vec() {
+                if !holds(model, &state) {
+                    break;
+                }
+                steps.extend(act.map(|act| tell::step(model, &state, act)));
+            }
             broken.push((name, steps));
         }
     }

@@ -136,6 +136,8 @@ pub struct OfRelease {
     pub plan: Option<PlanId>,
     /// The plan before that one.
     pub older: Option<PlanId>,
+    /// Who said yes to that one: it may become the plan again, and is then the same plan.
+    pub older_yes: u8,
     /// People who said yes to its plan with that plan before their eyes, and had no hand in it, by bit.
     pub yes: u8,
     /// What we read of its scans ourselves.
@@ -177,6 +179,8 @@ impl State {
     /// Puts what has no order into one.
     pub(crate) fn sort(&mut self) {
         self.patches.sort_by_key(|patch| (patch.seq, patch.orphan));
+        // Two patches of one intention are one: after the first the other finds its own work, or is refused.
+        self.patches.dedup_by_key(|patch| patch.seq);
         // Drivers are alike: which of them does what is the same.
         let rank = |driver: &Driver| match driver {
             Driver::Idle => (3, 0),
@@ -257,9 +261,9 @@ impl State {
         hash_node(node, hasher);
         objects.iter().for_each(|object| hash_object(object, hasher));
         hasher.write_usize(patches.len());
-        for Patch { seq, write, orphan } in patches {
+        // Whether its sender lives makes no difference to a patch.
+        for Patch { seq, write, orphan: _ } in patches {
             hash_write(*seq, write, hasher);
-            orphan.hash(hasher);
         }
         for driver in drivers {
             std::mem::discriminant(driver).hash(hasher);
@@ -295,8 +299,8 @@ impl Hash for State {
         self.left.hash(hasher);
         let Seen { bad, releases } = &self.seen;
         bad.hash(hasher);
-        for OfRelease { commit, plan, older, yes, read, began, may_serve, back, rolled_back } in releases {
-            (commit, plan, older, yes, read, began, may_serve, rolled_back).hash(hasher);
+        for OfRelease { commit, plan, older, older_yes, yes, read, began, may_serve, back, rolled_back } in releases {
+            (commit, plan, older, older_yes, yes, read, began, may_serve, rolled_back).hash(hasher);
             // Of where a way back began only is asked which fences are older than it.
             (*back > 0).hash(hasher);
             self.objects.iter().for_each(|object| (object.fence >= *back).hash(hasher));
@@ -309,7 +313,7 @@ impl Hash for State {
 impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
         let number = |state: &Self| {
-            let mut hasher = std::collections::hash_map::DefaultHasher::new();
+            let mut hasher = crate::canon::hasher();
             state.hash(&mut hasher);
             hasher.finish()
         };

@@ -1,11 +1,12 @@
 //! What one step leads to.
 
+use portcullis_domain::action::Purpose;
 use portcullis_domain::names::Seq;
 
 use crate::action::Act;
 use crate::cast::{ALL, Held, PARTS};
 use crate::cluster::{self, release_index};
-use crate::ledger::{Decided, Task};
+use crate::ledger::{Decided, FencedWrite, Task};
 use crate::model::{Model, is_moving};
 use crate::note::{Met, Note};
 use crate::signal::{Ask, Hand, Object, Scan, Sig};
@@ -92,7 +93,7 @@ impl Model {
             Act::Take(driver, at) => {
                 let due = state.node.due.get(usize::from(at))?;
                 next.drivers[usize::from(driver)] = match &due.task {
-                    Task::Write(write) if self.is_claim_unwritten(write.purpose) => {
+                    Task::Write(write) if self.is_claim_unwritten(write) => {
                         Driver::Holding(due.seq, Hand::Written(write.object))
                     }
                     Task::Write(write) => {
@@ -140,13 +141,55 @@ impl Model {
                 }
             }
         }
-        next.sort();
+        self.reduce(&mut next);
         Some(next)
     }
 
-    fn is_claim_unwritten(&self, purpose: portcullis_domain::action::Purpose) -> bool {
-        use portcullis_domain::action::Purpose;
-        self.world.variant == Variant::NoClaim && matches!(purpose, Purpose::Claim | Purpose::Restore)
+    /// Makes states one that differ in nothing that can still matter.
+    ///
+    /// - A driver whose intention is gone: whatever it will record, the real `decide` makes nothing of it (it is asked
+    ///   here each time), and a position is never intended again. What it sent stays under way, as if it had died.
+    /// - A patch below its object's fence is refused whenever it arrives, because fences only grow (not in worlds where
+    ///   a person takes annotations off, nor where the cluster is the broken part).
+    fn reduce(&self, state: &mut State) {
+        let heard = self.world.variant != Variant::OutcomeForAnyIntention;
+        for at in 0..state.drivers.len() * usize::from(heard) {
+            let (seq, hand) = match &state.drivers[at] {
+                Driver::Sent(seq, write) => (*seq, Hand::Written(write.object)),
+                Driver::Holding(seq, hand) => (*seq, hand.clone()),
+                Driver::Idle | Driver::Decided(..) => continue,
+            };
+            let sent = matches!(state.drivers[at], Driver::Sent(..));
+            if state.node.target.outstanding.contains_key(&Seq(seq)) {
+                continue;
+            }
+            let told = self.book.decide(&state.node, &Sig::Outcome { seq, hand }, state.outside.stopped);
+            if told.node.id == state.node.id && told.notes.is_empty() {
+                self.meet(Met::StaleOutcome);
+                state.drivers[at] = Driver::Idle;
+                if sent {
+                    state.patches.iter_mut().filter(|patch| patch.seq == seq).for_each(|patch| patch.orphan = true);
+                }
+            }
+        }
+        let pruned = self.world.drifts.contains(&Drift::Prune);
+        if !pruned && !matches!(self.world.variant, Variant::NoFence | Variant::AbsentIsOlder) {
+            let before = state.patches.len();
+            state.patches.retain(|patch| {
+                let object = &state.objects[usize::from(patch.write.object)];
+                let half_done = object.fence == patch.seq && !cluster::is_written(object, patch.seq, &patch.write);
+                object.fence < patch.seq || half_done
+            });
+            if state.patches.len() < before {
+                self.meet(Met::PatchRefused);
+            }
+        }
+        state.sort();
+    }
+
+    fn is_claim_unwritten(&self, write: &FencedWrite) -> bool {
+        let claims = matches!(write.purpose, Purpose::Claim | Purpose::Restore);
+        self.world.variant == Variant::NoClaim && claims && matches!(write.to, Held::Pods { replicas: 1.., .. })
     }
 
     fn message(&self, state: &State, kind: usize) -> Sig {
@@ -289,9 +332,9 @@ impl Model {
             }
             Note::Planned(release, plan) => {
                 let of = &mut state.seen.releases[of(release)];
-                of.older = of.plan.filter(|known| known != plan);
-                of.plan = Some(*plan);
-                of.yes = 0;
+                let same_again = if of.older == Some(*plan) { of.older_yes } else { 0 };
+                (of.older, of.older_yes) = (of.plan, of.yes);
+                (of.plan, of.yes) = (Some(*plan), same_again);
             }
             Note::Approved(release, who, plan, seen) => {
                 let of = &mut state.seen.releases[of(release)];

@@ -3,6 +3,7 @@
 use crate::cast::Shape;
 use crate::signal::{Ask, Scan};
 use crate::state::Left;
+use crate::variant::Variant;
 use crate::world::{Begin, Drift, World};
 
 /// No budget at all.
@@ -129,6 +130,91 @@ pub fn ci() -> Vec<World> {
             asks: &[Ask::RollBack],
             ..World::plain("everything", "two releases, two drivers, a lossy and doubling queue, two crashes, a person")
         },
+    ]
+}
+
+/// The broken variants, each in a world where it is caught, with the number of the invariant that is seen to fail.
+pub fn broken() -> Vec<(World, usize)> {
+    let gated = World { begin: Begin::Gated, ..World::plain("", "") };
+    let rollback = World {
+        left: Left { crashes: 1, approvals: 1, commands: 1, ..NONE },
+        asks: &[Ask::RollBack],
+        ..gated.clone()
+    };
+    let patient = World { patient: true, converges: true, people_come: true, ..World::plain("", "") };
+    let variant = |name, variant, world: &World| World { name, what: "", variant, ..world.clone() };
+    vec![
+        (variant("no fence", Variant::NoFence, &rollback), 4),
+        (
+            World {
+                begin: Begin::LettingGo,
+                left: Left { crashes: 1, commands: 1, ..NONE },
+                ..variant("no claim", Variant::NoClaim, &rollback)
+            },
+            2,
+        ),
+        (variant("partial rollback", Variant::PartialRollback, &rollback), 4),
+        (
+            World {
+                left: Left { approvals: 1, commands: 1, drifts: 1, crashes: 1, ..NONE },
+                drifts: &[Drift::Prune],
+                ..variant("absent annotation = 0", Variant::AbsentIsOlder, &rollback)
+            },
+            4,
+        ),
+        (variant("outcome without intention", Variant::OutcomeForAnyIntention, &rollback), 4),
+        (
+            World {
+                scan: Scan::Running,
+                left: Left { approvals: 1, scans: 1, ..NONE },
+                ..variant("message passes a gate", Variant::MessagePassesGate, &gated)
+            },
+            1,
+        ),
+        (
+            World {
+                begin: Begin::Live,
+                left: Left { approvals: 1, drifts: 1, pushes: 1, ..NONE },
+                drifts: &[Drift::Traffic],
+                ..variant("approval for any plan", Variant::ApprovalForAnyPlan, &gated)
+            },
+            3,
+        ),
+        (
+            World {
+                begin: Begin::LetGo,
+                left: Left { commands: 1, pushes: 1, ..NONE },
+                quorum: 0,
+                drivers: 1,
+                stale_reads: true,
+                ..variant("append to any version", Variant::AppendToAnyVersion, &rollback)
+            },
+            5,
+        ),
+        (variant("backup not read back", Variant::BackupNotRead, &rollback), 6),
+        (
+            World {
+                wakes: true,
+                left: Left { losses: 1, ticks: 1, approvals: 1, ..NONE },
+                ..variant("lost wakes, no sweep", Variant::NoSweep, &patient)
+            },
+            7,
+        ),
+        (
+            World {
+                left: Left { losses: 1, approvals: 1, ..NONE },
+                ..variant("seen is done", Variant::SeenIsDone, &patient)
+            },
+            8,
+        ),
+        (
+            World {
+                left: Left { crashes: 1, approvals: 1, ..NONE },
+                ..variant("only the driver knows", Variant::OnlyTheDriverKnows, &patient)
+            },
+            9,
+        ),
+        (variant("nothing recorded", Variant::NothingRecorded, &rollback), 10),
     ]
 }
 

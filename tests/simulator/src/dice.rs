@@ -4,11 +4,11 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 /// A stream of chance for one purpose.
-pub struct Dice(Xoshiro256PlusPlus);
+pub(crate) struct Dice(Xoshiro256PlusPlus);
 
 /// What a stream is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// What the policy, the people and the outside are like, and what they do.
     Story,
     /// Which calls fail, hang or wait, which messages are lost.
@@ -21,33 +21,33 @@ pub enum Purpose {
 
 impl Dice {
     /// The stream of a seed for a purpose.
-    pub fn new(seed: u64, purpose: Purpose) -> Self {
+    pub(crate) fn new(seed: u64, purpose: Purpose) -> Self {
         // Seeds come in order; the generator spreads them itself, the purposes only have to differ.
         Self(Xoshiro256PlusPlus::seed_from_u64(seed ^ (purpose as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
 
     /// True so many times in a thousand.
-    pub fn chance(&mut self, permille: u32) -> bool {
+    pub(crate) fn chance(&mut self, permille: u32) -> bool {
         permille > 0 && self.0.random_range(0..1_000) < permille
     }
 
     /// A number from `least` to `most`, both included.
-    pub fn between(&mut self, least: u64, most: u64) -> u64 {
+    pub(crate) fn between(&mut self, least: u64, most: u64) -> u64 {
         self.0.random_range(least..=most.max(least))
     }
 
     /// A position below `count`, which is at least 1.
-    pub fn below(&mut self, count: usize) -> usize {
+    pub(crate) fn below(&mut self, count: usize) -> usize {
         self.0.random_range(0..count.max(1))
     }
 
     /// One of these.
-    pub fn pick<T: Copy>(&mut self, of: &[T; 4]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, of: &[T; 4]) -> T {
         of[self.below(4)]
     }
 
     /// A number that puts one thing before or after another of the same moment.
-    pub fn rank(&mut self) -> u32 {
+    pub(crate) fn rank(&mut self) -> u32 {
         self.0.random()
     }
 }

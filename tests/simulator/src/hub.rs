@@ -22,7 +22,7 @@ use crate::weather::{Fault, Tally, Weather};
 const HUNG: u64 = 61_000;
 
 /// Shared by everything in one run.
-pub struct Hub {
+pub(crate) struct Hub {
     now: AtomicU64,
     inner: Mutex<Inner>,
 }

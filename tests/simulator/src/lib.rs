@@ -8,6 +8,7 @@
 //! Start reading at [`simulate`], then `run.rs` (what happens), `hub.rs` (time, order, faults), `judge.rs` (what must
 //! hold).
 
+mod broken;
 mod dice;
 mod hub;
 mod judge;
@@ -27,6 +28,7 @@ use portcullis_domain::time::Millis;
 use portcullis_engine::memory::Keeping;
 use tokio::runtime::{Builder, Runtime};
 
+pub use self::broken::Broken;
 pub use self::judge::{Ending, Reached};
 pub use self::weather::{Fault, Tally};
 
@@ -37,6 +39,8 @@ pub struct Options {
     pub traced: bool,
     /// The same story without faults: for comparing speeds.
     pub calm: bool,
+    /// An outside that does not keep its contract.
+    pub broken: Option<Broken>,
 }
 
 /// What came of a seed.

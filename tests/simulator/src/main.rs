@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 
 /// Whether everything held.
 fn run(args: &Args) -> Result<bool> {
-    let options = Options { traced: args.trace, calm: args.calm };
+    let options = Options { traced: args.trace, calm: args.calm, broken: None };
     if let Some(seed) = args.seed {
         let outcome = Simulator::new().context("starting the runtime")?.simulate(seed, options);
         if let Some(trace) = &outcome.trace {
@@ -57,7 +57,7 @@ fn run(args: &Args) -> Result<bool> {
         return match &outcome.failure {
             None => Ok(true),
             Some(_) => {
-                tell(&outcome, !args.trace)?;
+                tell(&outcome, options, !args.trace)?;
                 Ok(false)
             }
         };
@@ -70,7 +70,7 @@ fn run(args: &Args) -> Result<bool> {
     .context("starting a runtime")?;
     match &totals.failed {
         Some(outcome) => {
-            tell(outcome, true)?;
+            tell(outcome, options, true)?;
             Ok(false)
         }
         None => {
@@ -89,11 +89,11 @@ fn print(totals: &Totals, rate: bool) {
 }
 
 /// Tells what went wrong; the trace is made by playing the seed once more.
-fn tell(outcome: &Outcome, traced: bool) -> Result<()> {
+fn tell(outcome: &Outcome, options: Options, traced: bool) -> Result<()> {
     let seed = outcome.seed;
     if traced {
         let again = Simulator::new().context("starting the runtime")?;
-        let again = again.simulate(seed, Options { traced: true, calm: false });
+        let again = again.simulate(seed, Options { traced: true, ..options });
         println!("{}", again.trace.unwrap_or_default());
         if again.hash != outcome.hash {
             println!("and the seed did not repeat itself: a defect of the simulator");

@@ -17,7 +17,7 @@ use crate::scene;
 
 /// What a person does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
+pub(crate) enum Deed {
     /// Approves the newest waiting release's plan.
     Approve,
     /// Approves a plan seen some time ago.
@@ -54,6 +54,10 @@ pub enum Deed {
     Start(u32),
     /// Raises the epoch.
     RaiseEpoch,
+    /// Would skip the scan and the approvals.
+    BreakGlass,
+    /// Lets releases begin again after too many rollbacks.
+    ResumeLine,
     /// Resumes this very release.
     ResumeThis(ReleaseId),
     /// Approves this very plan.
@@ -143,6 +147,11 @@ pub(crate) async fn act(
             let first = state.quarantine.keys().next().copied();
             first.map(|digest| Command::LiftQuarantine { digest, reason: reason() })
         }
+        Deed::BreakGlass => waiting(&state).map(|(release, plan)| {
+            let gates = ["scan", "approval"].map(str::to_owned).into();
+            Command::BreakGlass { release, plan, gates, reason: reason() }
+        }),
+        Deed::ResumeLine => Some(Command::ResumeLine { reason: reason() }),
         Deed::RaiseEpoch => Some(Command::RaiseEpoch { reason: reason() }),
     };
     if let Some(command) = command {
@@ -154,6 +163,9 @@ pub(crate) async fn act(
 /// What people do about what they are asked, once nothing fails any more.
 pub(crate) fn asked(state: &Target, known: &[(ReleaseId, PlanId)], choice: usize) -> Vec<(&'static str, Deed)> {
     let mut deeds = Vec::new();
+    if state.line_stopped.is_some() {
+        deeds.push(("ama", Deed::ResumeLine));
+    }
     for release in state.releases.values() {
         if release.paused {
             deeds.push(("kofi", Deed::ResumeThis(release.id)));

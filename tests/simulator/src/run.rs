@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_domain::action::ObjectKey;
-use portcullis_domain::facts::{AlarmState, ScanStatus};
+use portcullis_domain::facts::{AlarmState, CommitFacts, ScanStatus};
 use portcullis_domain::names::{AlarmName, DeliveryId, ReleaseId, ServiceName, Subject, TargetId};
 use portcullis_domain::plan::PlanId;
 use portcullis_domain::policy::{Colour, Metric, Policy};
@@ -12,15 +12,18 @@ use portcullis_domain::scope::Scope;
 use portcullis_domain::signal::{Fact, FactKind};
 use portcullis_domain::target::Target;
 use portcullis_domain::time::{Millis, Timestamp};
+use portcullis_engine::breaker::{self, FleetBreaker};
 use portcullis_engine::driver::Driver;
-use portcullis_engine::memory::Build;
+use portcullis_engine::memory::{Build, MemoryNotices};
 use portcullis_engine::memory::world::{ACCOUNT, REGION, commit, commit_facts, repository, tag};
-use portcullis_engine::ports::{Notices, Ports};
+use portcullis_engine::ports::{Notice, Notices, PortResult, Ports};
 use portcullis_engine::reader;
 use portcullis_engine::recorder::Recorder;
 use portcullis_engine::sweep::Sweep;
+use async_trait::async_trait;
 use tokio::task::JoinSet;
 
+use crate::broken::Broken;
 use crate::dice::{Dice, Purpose};
 use crate::hub::{Hub, Next};
 use crate::judge;
@@ -47,6 +50,8 @@ const TEND: Millis = Millis::minutes(1);
 const LANDED: Millis = Millis::minutes(5);
 /// After so long everything has ended, or waits for a person.
 const END: Millis = Millis::hours(3);
+/// After so long without anybody, whoever is needed has been asked several times.
+const DESERTED: Millis = Millis::minutes(50);
 /// More steps than any seed takes: a busy loop.
 const MOST_STEPS: u64 = 400_000;
 /// Attempts of an event's sender, and of a person.
@@ -117,9 +122,9 @@ impl Run {
             weather = Weather::CALM;
         }
         let hub = Hub::new(seed, scene::BEGIN, weather, options.traced);
-        let outside = Arc::new(scene::outside(&hub, &policy, seed)?);
+        let outside = Arc::new(scene::outside(&hub, &policy, seed, options.broken)?);
         let target = policy.target.clone();
-        let processes = (0..PROCESSES).map(|id| Process::new(id, &outside)).collect();
+        let processes: Vec<Process> = (0..PROCESSES).map(|id| Process::new(id, &outside)).collect();
         let mut script = Script { dice: &mut story, policy: &policy, happenings: Vec::with_capacity(64) };
         let calm_at = script.write();
         for (at, happening) in script.happenings {
@@ -132,7 +137,12 @@ impl Run {
         hub.schedule(scene::BEGIN + NOTICES, Happening::Notices);
         let mut ending = Dice::new(seed, Purpose::Ending);
         let deserted = ending.chance(40);
-        let readers = vec![("everything".to_owned(), outside.notices.clone() as Arc<dyn Notices>)];
+        let reader: Arc<dyn Notices> = match options.broken {
+            Some(Broken::Notices) => Arc::new(Forgetful(outside.notices.clone())),
+            _ => outside.notices.clone(),
+        };
+        let fleet: Arc<dyn Notices> = Arc::new(FleetBreaker::new(processes[0].ports.clone()));
+        let readers = vec![("everything".to_owned(), reader), (breaker::READER.to_owned(), fleet)];
         Some(Self {
             seed,
             hub,
@@ -164,6 +174,9 @@ impl Run {
             }
             // Everybody who can goes on, until all wait.
             tokio::task::yield_now().await;
+            if self.outside.broken == Some(Broken::Backups) {
+                self.outside.lose_a_backup();
+            }
             if let Some(panic) = panics::take() {
                 failure = Some(format!("the engine panicked: {panic}"));
             } else if self.hub.steps() > MOST_STEPS {
@@ -286,7 +299,7 @@ impl Run {
 
     fn sweep(&mut self) {
         self.hub.schedule(self.hub.now() + SWEEP, Happening::Sweep);
-        let Some(id) = self.driver() else { return };
+        let Some(id) = self.driver().filter(|_| self.outside.broken != Some(Broken::Wakes)) else { return };
         let process = &mut self.processes[id];
         let sweep = process.sweep.clone();
         process.tasks.spawn(async move {
@@ -354,7 +367,7 @@ impl Run {
     }
 
     fn push(&mut self, push: &Push) {
-        let Push { service, n, ready_after, findings, author } = push;
+        let Push { service, n, ready_after, findings, author, forward_only } = push;
         let (digest, repository, tag) = (scene::image_of(service, *n), repository(service.as_str()), tag(*n));
         let now = self.hub.now();
         self.hub.note(u64::from(*n), || format!("{service} {n} is pushed, by {author}, finding {findings:?}"));
@@ -371,7 +384,8 @@ impl Run {
             self.hub.count(Fault::BadScan);
             self.outside.registry.set_scan(digest, ScanStatus::Complete, now, findings.clone());
         }
-        self.outside.source.set(&commit(*n), commit_facts(*n, author));
+        let facts = CommitFacts { forward_only: *forward_only, ..commit_facts(*n, author) };
+        self.outside.source.set(&commit(*n), facts);
         self.event(FactKind::ImagePushed { repository, digest, tag: Some(tag) });
     }
 
@@ -479,7 +493,7 @@ impl Run {
         self.hub.schedule(self.hub.now() + TEND, Happening::Tend);
         let state = self.state();
         let calm_for = self.hub.now().since(self.calm_at);
-        if calm_for >= LANDED && (state.releases.is_empty() || calm_for >= END) {
+        if calm_for >= LANDED && (state.releases.is_empty() || calm_for >= if self.deserted { DESERTED } else { END }) {
             self.finished = true;
             return;
         }
@@ -502,6 +516,16 @@ impl Run {
         if state.hands_off.is_some() {
             self.person("kofi", Deed::HandsOn, 0);
         }
+    }
+}
+
+/// A reader that loses one notice in ten.
+struct Forgetful(Arc<MemoryNotices>);
+
+#[async_trait]
+impl Notices for Forgetful {
+    async fn tell(&self, notice: &Notice) -> PortResult<()> {
+        if notice.event.seq.0 % 10 == 3 { Ok(()) } else { self.0.tell(notice).await }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portcullis_domain::digest::Digest;
 use portcullis_domain::facts::AlarmState;
 use portcullis_domain::names::{AlarmName, LedgerId, ServiceName};
-use portcullis_domain::policy::{Colour, Mode, Policy, Service, ServiceKind, Strategy, Waiting};
+use portcullis_domain::policy::{Colour, Mode, Policy, Quorum, Service, ServiceKind, Strategy, Waiting};
 use portcullis_domain::time::{Millis, Timestamp};
 use portcullis_engine::memory::world::{World, commit, commit_facts, image, repository, tag};
 use portcullis_engine::memory::{
@@ -13,6 +13,7 @@ use portcullis_engine::memory::{
     MemoryPolicies, MemoryQueue,
 };
 
+use crate::broken::Broken;
 use crate::dice::Dice;
 use crate::hub::Hub;
 use crate::line::{Outside, SkewedClock};
@@ -52,6 +53,10 @@ pub(crate) fn policy(dice: &mut Dice) -> Policy {
         1 => policy.gates.approvals[0].count = 2,
         _ => {}
     }
+    policy.governor.rollbacks = u8::try_from(dice.between(1, 3)).unwrap_or(1);
+    if dice.chance(200) {
+        policy.gates.break_glass = policy.gates.approvals.first().cloned().map(|quorum| Quorum { count: 2, ..quorum });
+    }
     if dice.chance(200) {
         policy.gates.scan = None;
     }
@@ -74,13 +79,18 @@ pub(crate) fn policy(dice: &mut Dice) -> Policy {
     policy
 }
 
+/// Whether a commit says of itself that it can not be undone.
+pub(crate) fn forward_only(dice: &mut Dice) -> bool {
+    dice.chance(60)
+}
+
 /// Who wrote a commit.
 pub(crate) fn author(dice: &mut Dice) -> &'static str {
     dice.pick(&["dev", "dev", "dev", "kofi"])
 }
 
 /// The outside as it was: every service serves image 0.
-pub(crate) fn outside(hub: &Arc<Hub>, policy: &Policy, seed: u64) -> Option<Outside> {
+pub(crate) fn outside(hub: &Arc<Hub>, policy: &Policy, seed: u64, broken: Option<Broken>) -> Option<Outside> {
     let faults = Faults::default();
     let clock = SkewedClock::new(hub, 0);
     let cluster = FakeCluster::new(clock.clone(), faults.clone());
@@ -96,8 +106,12 @@ pub(crate) fn outside(hub: &Arc<Hub>, policy: &Policy, seed: u64) -> Option<Outs
         metrics,
         policies: MemoryPolicies::new(),
         notices: MemoryNotices::new(),
+        broken,
         record: std::sync::Mutex::default(),
     };
+    if broken == Some(Broken::Fences) {
+        outside.cluster.ignore_fences();
+    }
     for service in &policy.services {
         let digest = image_of(&service.name, 0);
         outside.registry.push(&repository(service.name.as_str()), digest, &tag(0), BEGIN - Millis::hours(1));

@@ -15,7 +15,7 @@ use crate::scene;
 
 /// Something that happens at a moment.
 #[derive(Debug, Clone)]
-pub enum Happening {
+pub(crate) enum Happening {
     /// A wake may be visible.
     Queue,
     /// A patch lands that left its sender some time ago.
@@ -56,31 +56,33 @@ pub enum Happening {
 
 /// An image is pushed.
 #[derive(Debug, Clone)]
-pub struct Push {
+pub(crate) struct Push {
     /// The service.
-    pub service: ServiceName,
+    pub(crate) service: ServiceName,
     /// The commit's number.
-    pub n: u32,
+    pub(crate) n: u32,
     /// How long its pods take to be ready; none = they never are.
-    pub ready_after: Option<Millis>,
+    pub(crate) ready_after: Option<Millis>,
     /// What its scan finds.
-    pub findings: BTreeMap<Severity, u32>,
+    pub(crate) findings: BTreeMap<Severity, u32>,
     /// Who wrote the commit.
-    pub author: &'static str,
+    pub(crate) author: &'static str,
+    /// Whether the commit says of itself that it can not be undone.
+    pub(crate) forward_only: bool,
 }
 
 /// Somebody changes the cluster by hand.
 #[derive(Debug, Clone)]
-pub struct Edit {
+pub(crate) struct Edit {
     /// The service.
-    pub service: ServiceName,
+    pub(crate) service: ServiceName,
     /// What is done to it.
-    pub kind: EditKind,
+    pub(crate) kind: EditKind,
 }
 
 /// What somebody does to an object by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EditKind {
+pub(crate) enum EditKind {
     /// Traffic is set to a share.
     Traffic(Value),
     /// Green is scaled.
@@ -121,7 +123,7 @@ impl Script<'_> {
             let ahead = self.skew();
             self.at(scene::BEGIN, Happening::Skew(process, ahead));
         }
-        let releases = self.dice.pick(&[1, 2, 2, 3]);
+        let releases = [1, 1, 1, 1, 1, 2, 2, 2, 2, 3][self.dice.below(10)];
         let mut order: Vec<u32> = (1..=releases).collect();
         if releases > 1 && self.dice.chance(80) {
             order.swap(0, 1);
@@ -160,7 +162,7 @@ impl Script<'_> {
     }
 
     fn push(&mut self, at: Timestamp, n: u32) {
-        let author = scene::author(self.dice);
+        let (author, forward_only) = (scene::author(self.dice), scene::forward_only(self.dice));
         let skipped = self.dice.chance(50).then(|| self.service());
         for service in self.policy.services.clone() {
             let ready_after = (!self.dice.chance(50)).then(|| Millis(self.dice.between(500, 20_000)));
@@ -170,7 +172,7 @@ impl Script<'_> {
             } else if self.dice.chance(100) {
                 findings.insert(Severity::High, 3);
             }
-            let push = Push { service: service.name.clone(), n, ready_after, findings, author };
+            let push = Push { service: service.name.clone(), n, ready_after, findings, author, forward_only };
             let moment = self.after(at, 0, 20);
             if skipped.as_ref() != Some(&service.name) {
                 self.at(moment, Happening::Push(push.clone()));
@@ -210,6 +212,9 @@ impl Script<'_> {
             (40, "kofi", Deed::LiftQuarantine, 200, 900),
             (60, "ama", Deed::Start(n), 30, 900),
             (15, "kofi", Deed::RaiseEpoch, 60, 900),
+            (60, "kofi", Deed::BreakGlass, 40, 300),
+            (60, "ama", Deed::BreakGlass, 40, 300),
+            (40, "ama", Deed::ResumeLine, 100, 900),
         ] {
             if self.dice.chance(permille) {
                 let when = self.after(at, least, most);

@@ -82,32 +82,32 @@ pub type Tally = [u64; Fault::ALL.len()];
 
 /// How often, in a thousand, something goes wrong with a call or a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Weather {
+pub(crate) struct Weather {
     /// A call gives others a turn before and after its work.
-    pub turns: u32,
+    pub(crate) turns: u32,
     /// A call fails before its work.
-    pub before: u32,
+    pub(crate) before: u32,
     /// A call fails after its work.
-    pub after: u32,
+    pub(crate) after: u32,
     /// A call takes seconds.
-    pub slow: u32,
+    pub(crate) slow: u32,
     /// A call does not answer for more than a minute.
-    pub hangs: u32,
+    pub(crate) hangs: u32,
     /// A message is lost.
-    pub lost: u32,
+    pub(crate) lost: u32,
     /// A message comes twice.
-    pub doubled: u32,
+    pub(crate) doubled: u32,
     /// A message comes late.
-    pub late: u32,
+    pub(crate) late: u32,
     /// A patch leaves its sender and lands later.
-    pub patches: u32,
+    pub(crate) patches: u32,
     /// A registry's list is stale.
-    pub stale: u32,
+    pub(crate) stale: u32,
 }
 
 impl Weather {
     /// Nothing fails; calls still take turns.
-    pub const CALM: Weather = Weather {
+    pub(crate) const CALM: Weather = Weather {
         turns: 60,
         before: 0,
         after: 0,
@@ -121,7 +121,7 @@ impl Weather {
     };
 
     /// The weather of a seed: a few are calm, most are rough in some respects, some are wild.
-    pub fn of(dice: &mut Dice) -> Self {
+    pub(crate) fn of(dice: &mut Dice) -> Self {
         let turns = dice.pick(&[30, 80, 150, 400]);
         let wild = match dice.below(10) {
             0 => return Weather { turns, ..Weather::CALM },

@@ -5,6 +5,7 @@
 mod decisions;
 mod exit_codes;
 mod names;
+mod protection;
 mod restarts;
 
 use portcullis_domain::names::TargetId;
@@ -51,11 +52,22 @@ impl Shop {
 
     /// Pushes a version and tells of it.
     pub(crate) async fn push(&self, version: &str, parent: &Commit) -> Commit {
-        let commit = Commit::new(APP, version, &self.policy.services);
-        self.home.push(&commit, Some(&parent.sha), &Build::new(version), &[]);
+        self.push_build(version, parent, &Build::new(version)).await
+    }
+
+    /// Pushes a version of this build and tells of it.
+    pub(crate) async fn push_build(&self, version: &str, parent: &Commit, build: &Build) -> Commit {
+        let commit = self.commit(version, parent, build);
         for event in commit.pushes() {
             assert_eq!(self.kofi.event(&event).await.status, 200);
         }
+        commit
+    }
+
+    /// Pushes a version of this build and tells nobody.
+    pub(crate) fn commit(&self, version: &str, parent: &Commit, build: &Build) -> Commit {
+        let commit = Commit::new(APP, version, &self.policy.services);
+        self.home.push(&commit, Some(&parent.sha), build, &[]);
         commit
     }
 

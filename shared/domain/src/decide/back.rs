@@ -29,7 +29,9 @@ impl Draft<'_> {
             self.settle(other, End::Cancelled, format!("release {id}, which it was to replace, is rolled back"));
         }
         if forward_only {
-            let why = format!("{why}. It is forward-only, so nothing is undone by itself: a person rolls it back or resolves it");
+            let why = format!(
+                "{why}. It is forward-only, so nothing is undone by itself: a person rolls it back or resolves it"
+            );
             self.needs_help(id, why);
             return;
         }

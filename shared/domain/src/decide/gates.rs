@@ -111,7 +111,7 @@ impl Draft<'_> {
             since: live.iter().filter_map(|(name, serving)| Some((name.clone(), serving.commit.clone()?))).collect(),
             sources,
             images,
-            scans: policy.gates.scan.is_some(),
+            scans: policy.gates.scan.is_some() || self.policy.rules().as_ref().is_ok_and(|r| r.reads("findings")),
             alarms: policy.watch.alarms_roll_back.iter().chain(&policy.watch.alarms_ask).cloned().collect(),
             services: policy.services.iter().map(|service| service.name.clone()).collect(),
             promoted_from: policy.gates.promoted_from.as_ref().map(|rule| rule.environment.clone()),

@@ -206,13 +206,12 @@ impl Draft<'_> {
         let release = self.find(id)?;
         let (phase, asked) = (release.phase, release.asking.is_some());
         match phase {
-            Phase::Verifying if asked => self.push(What::Promoted { release: id }),
+            Phase::Verifying | Phase::Live if asked => self.push(What::Promoted { release: id }),
             Phase::Watching if asked => {
                 self.push(What::Promoted { release: id });
                 let policy = self.policy_of(id);
                 self.go_live(id, &policy);
             }
-            Phase::Live if asked => self.push(What::Promoted { release: id }),
             Phase::Switching { .. } | Phase::Live => {}
             _ => return Err(format!("release {id} is {}; nothing waits for a person to say go", phase.name())),
         }

@@ -133,9 +133,8 @@ fn worst(
         return Some((finding.severity, finding.id.clone()));
     }
     // A scanner that names no findings: more than the plan was made on is news.
-    let planned = |severity: &Severity| {
-        release.plan.as_ref().and_then(|plan| plan.evidence.get(severity)).copied().unwrap_or(0)
-    };
+    let planned =
+        |severity: &Severity| release.plan.as_ref().and_then(|plan| plan.evidence.get(severity)).copied().unwrap_or(0);
     let nameless = |severity: &Severity| !scan.findings.iter().any(|finding| finding.severity == *severity);
     scan.counts
         .iter()

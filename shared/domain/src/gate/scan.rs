@@ -75,7 +75,7 @@ fn incomplete(name: &str, scan: &ScanFact, rule: &ScanRule, now: Timestamp) -> O
 }
 
 /// The ids of findings that a waiver of the policy takes out at the moment.
-pub(crate) fn uncounted<'a>(rule: Option<&'a ScanRule>, now: Timestamp) -> impl Fn(&str) -> bool + 'a {
+pub(crate) fn uncounted(rule: Option<&ScanRule>, now: Timestamp) -> impl Fn(&str) -> bool {
     move |id| rule.is_some_and(|rule| rule.waivers.iter().any(|waiver| waiver.id == id && now < waiver.until))
 }
 

@@ -1,7 +1,6 @@
 //! The main story, and what can end a release before its first change.
 
-
-
+use crate::world::*;
 use portcullis_domain::action::{Action, Outcome};
 use portcullis_domain::event::{End, What};
 use portcullis_domain::facts::ScanStatus;
@@ -11,7 +10,6 @@ use portcullis_domain::scope::Stop;
 use portcullis_domain::signal::{Command, Signal};
 use portcullis_domain::target::Phase;
 use portcullis_domain::time::Millis;
-use crate::world::*;
 
 #[test]
 fn pushed_approved_watched_live() {

@@ -1,7 +1,6 @@
 //! Every reason to go back, from every phase, and what must hold on the way.
 
-
-
+use crate::world::*;
 use portcullis_domain::action::{Action, ObjectKey, Outcome, Part, Purpose, Value};
 use portcullis_domain::event::What;
 use portcullis_domain::facts::AlarmState;
@@ -9,7 +8,9 @@ use portcullis_domain::policy::*;
 use portcullis_domain::signal::{Command, Signal};
 use portcullis_domain::target::Phase;
 use portcullis_domain::time::Millis;
-use crate::world::*;
+
+/// A kind of action.
+type Which = fn(&Action) -> bool;
 
 fn watching(policy: Policy) -> (World, portcullis_domain::names::ReleaseId) {
     let mut world = World::new(policy);
@@ -61,7 +62,8 @@ fn what_was_rolled_back_is_not_released_again_until_a_person_lifts_it() {
     world.roll_back("kofi");
     assert!(world.rolled_back(id));
     let images = ["web", "api", "jobs"].map(|name| (service(name), (image(2, name), None))).into();
-    let start = Command::Start { forward_only: false, commit: commit(2), images, facts: None, typed: None, reason: None };
+    let start =
+        Command::Start { forward_only: false, commit: commit(2), images, facts: None, typed: None, reason: None };
     let again = portcullis_domain::names::ReleaseId(world.next_release);
     world.command("amara", start);
     world.approve("kofi", again);
@@ -76,7 +78,7 @@ fn what_was_rolled_back_is_not_released_again_until_a_person_lifts_it() {
 
 #[test]
 fn a_person_can_go_back_from_every_phase() {
-    let stops: [(&str, fn(&Action) -> bool); 6] = [
+    let stops: [(&str, Which); 6] = [
         ("deploying", |action| matches!(action, Action::Write(w) if w.purpose == Purpose::Deploy)),
         ("deploying", |action| matches!(action, Action::AwaitReady(_))),
         ("verifying", |action| matches!(action, Action::RunTest { .. })),

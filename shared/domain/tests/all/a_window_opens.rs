@@ -23,7 +23,11 @@ fn a_freeze_holds_a_release_until_it_is_over() {
     let id = world.push(2);
     world.approve("kofi", id);
     assert_eq!(world.phase(id), Some(Phase::Gated));
-    assert!(world.gate(id, "freeze").starts_with("hold: frozen: launch, until 2027-01-16"), "{}", world.gate(id, "freeze"));
+    assert!(
+        world.gate(id, "freeze").starts_with("hold: frozen: launch, until 2027-01-16"),
+        "{}",
+        world.gate(id, "freeze")
+    );
     world.pass(Millis::hours(17));
     assert_eq!(world.phase(id), Some(Phase::Live), "{:#?}", world.story(id));
 }

@@ -12,6 +12,7 @@ mod a_window_opens;
 mod people_break_glass;
 mod the_policy_is_loosened;
 mod the_scan_gate;
+mod the_users_own_rules;
 mod the_way_back_is_proven;
 mod too_many_rollbacks;
 mod whatever_happens;

@@ -117,9 +117,8 @@ fn promotion_windows_and_rules_are_told_apart_too() {
     use portcullis_domain::calendar::Window;
     use portcullis_domain::policy::{Promotion, Same};
     use portcullis_domain::rules::Rule;
-    let promotion = |environment: &str, same, within| {
-        Some(Promotion { environment: environment.parse().unwrap(), same, within })
-    };
+    let promotion =
+        |environment: &str, same, within| Some(Promotion { environment: environment.parse().unwrap(), same, within });
     let compare = |before: Option<Promotion>, after: Option<Promotion>| {
         let (mut was, mut is) = (policy(), policy());
         (was.gates.promoted_from, is.gates.promoted_from) = (before, after);

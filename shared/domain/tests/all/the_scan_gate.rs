@@ -1,13 +1,11 @@
 //! What scans say, table by table.
 
-
-
+use crate::world::*;
 use portcullis_domain::event::End;
 use portcullis_domain::facts::Finding;
 use portcullis_domain::policy::{ScanAction, Severity, Waiver};
 use portcullis_domain::target::Phase;
 use portcullis_domain::time::Millis;
-use crate::world::*;
 
 /// The scan gate of a release whose api image has these counts, under this rule.
 fn gate(rule: &[(Severity, ScanAction)], counts: &[(Severity, u32)]) -> String {

@@ -1,9 +1,8 @@
 //! Whatever happens in whatever order: the invariants hold at every step, and every release comes to an end.
 
-
-
 use std::collections::BTreeSet;
 
+use crate::world::*;
 use portcullis_domain::action::{Action, ObjectKey, Outcome, Value, Write};
 use portcullis_domain::digest::Digest;
 use portcullis_domain::event::What;
@@ -15,7 +14,6 @@ use portcullis_domain::target::{Phase, Target};
 use portcullis_domain::time::Millis;
 use portcullis_domain::{apply, next};
 use proptest::prelude::*;
-use crate::world::*;
 
 /// Something that can happen.
 #[derive(Debug, Clone)]

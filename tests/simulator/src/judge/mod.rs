@@ -119,6 +119,9 @@ fn reached(events: &[Event]) -> Reached {
             What::HandsOff { until: Some(_), .. } => "hands off",
             What::OldReleased { .. } => "old colour released",
             What::EpochRaised { .. } => "epoch raised",
+            What::GlassBroken { .. } => "glass broken",
+            What::LineStopped { .. } => "line stopped",
+            What::LineResumed { .. } => "line resumed",
             _ => continue,
         };
         *reached.entry(name).or_default() += 1;

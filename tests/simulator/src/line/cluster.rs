@@ -14,12 +14,13 @@ use portcullis_domain::time::Millis;
 use portcullis_engine::ports::{Cluster, Manifest, PortError, PortResult, TestResult, Written};
 
 use super::{Line, Moment, Outside};
+use crate::broken::Broken;
 use crate::story::Happening;
 use crate::weather::Fault;
 
 /// A patch on its way.
 #[derive(Debug, Clone)]
-pub struct Patch {
+pub(crate) struct Patch {
     target: TargetId,
     place: Place,
     write: Write,
@@ -97,7 +98,11 @@ impl Cluster for Line {
     }
 
     async fn look(&self, target: &TargetId, place: &Place, ask: &AwaitReady) -> PortResult<Found> {
-        self.call("look", self.outside.cluster.look(target, place, ask)).await
+        let mut found = self.call("look", self.outside.cluster.look(target, place, ask)).await?;
+        if self.outside.broken == Some(Broken::Readiness) {
+            found.ready = ask.replicas;
+        }
+        Ok(found)
     }
 
     async fn export(&self, target: &TargetId, place: &Place) -> PortResult<Vec<Manifest>> {

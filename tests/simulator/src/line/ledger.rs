@@ -10,6 +10,7 @@ use portcullis_engine::memory::kept;
 use portcullis_engine::ports::{Append, AppendError, Head, Ledger, PortResult, StoredCommit};
 
 use super::{Line, Moment};
+use crate::broken::Broken;
 use crate::hub::Mixer;
 use crate::weather::Fault;
 
@@ -33,9 +34,12 @@ impl Ledger for Line {
         self.call("head", self.outside.ledger.head(target)).await
     }
 
-    async fn append(&self, append: Append) -> Result<(), AppendError> {
+    async fn append(&self, mut append: Append) -> Result<(), AppendError> {
         let fate = self.hub().plan(self.process, "append", true);
         self.before("append", fate).await?;
+        if self.outside.broken == Some(Broken::Stops) {
+            append.scopes.clear();
+        }
         let (version, hash) = (append.head.version, content(&append.commit, append.head.chain.bytes()));
         match self.outside.ledger.append(append).await {
             Ok(()) => {

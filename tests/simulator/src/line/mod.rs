@@ -7,7 +7,7 @@ mod cluster;
 mod ledger;
 mod reads;
 
-pub use self::cluster::Patch;
+pub(crate) use self::cluster::Patch;
 pub(crate) use self::cluster::at_once;
 
 use std::future::Future;
@@ -23,41 +23,44 @@ use portcullis_engine::memory::{
     FakeCluster, FakeMetrics, FakeRegistry, FakeSource, MemoryBlobs, MemoryLedger, MemoryNotices, MemoryPolicies,
     MemoryQueue,
 };
-use portcullis_engine::ports::{Clock, PortError, PortResult, Ports, Queue, Received, Wake};
+use portcullis_engine::ports::{Blobs, Clock, PortError, PortResult, Ports, Queue, Received, Wake};
 
+use crate::broken::Broken;
 use crate::hub::{Fate, Hub};
 use crate::story::Happening;
 use crate::weather::Fault;
 
 /// Everything outside of the processes.
-pub struct Outside {
+pub(crate) struct Outside {
     /// Time, order, chance, trace.
-    pub hub: Arc<Hub>,
+    pub(crate) hub: Arc<Hub>,
     /// The ledger.
-    pub ledger: Arc<MemoryLedger>,
+    pub(crate) ledger: Arc<MemoryLedger>,
     /// The queue.
-    pub queue: Arc<MemoryQueue>,
+    pub(crate) queue: Arc<MemoryQueue>,
     /// The blobs.
-    pub blobs: Arc<MemoryBlobs>,
+    pub(crate) blobs: Arc<MemoryBlobs>,
     /// The registry.
-    pub registry: Arc<FakeRegistry>,
+    pub(crate) registry: Arc<FakeRegistry>,
     /// The source repository.
-    pub source: Arc<FakeSource>,
+    pub(crate) source: Arc<FakeSource>,
     /// The cluster.
-    pub cluster: Arc<FakeCluster>,
+    pub(crate) cluster: Arc<FakeCluster>,
     /// Metrics and alarms.
-    pub metrics: Arc<FakeMetrics>,
+    pub(crate) metrics: Arc<FakeMetrics>,
     /// The policies.
-    pub policies: Arc<MemoryPolicies>,
+    pub(crate) policies: Arc<MemoryPolicies>,
     /// What the readers of the ledger were told.
-    pub notices: Arc<MemoryNotices>,
+    pub(crate) notices: Arc<MemoryNotices>,
+    /// What does not keep its contract.
+    pub(crate) broken: Option<Broken>,
     /// What happened, in order, for the judgement at the end.
-    pub record: Mutex<Vec<Moment>>,
+    pub(crate) record: Mutex<Vec<Moment>>,
 }
 
 /// One thing that the judgement at the end must know the order of.
 #[derive(Debug, Clone)]
-pub enum Moment {
+pub(crate) enum Moment {
     /// A commit was appended; which one follows from the order.
     Appended,
     /// A fenced write changed an object: the position in [`FakeCluster::effects`], and when.
@@ -77,6 +80,16 @@ impl Outside {
     /// Adds to the record.
     pub(crate) fn happened(&self, moment: Moment) {
         self.record().push(moment);
+    }
+
+    /// A store that loses what it has: the first file of every backup whose index is there.
+    pub(crate) fn lose_a_backup(&self) {
+        let stored = at_once(Blobs::list(&*self.blobs, "")).and_then(Result::ok).unwrap_or_default();
+        if stored.iter().any(|key| key.ends_with("index.json"))
+            && let Some(file) = stored.iter().find(|key| key.ends_with(".yaml"))
+        {
+            self.blobs.damage(file, b"");
+        }
     }
 
     /// The record.
@@ -149,7 +162,8 @@ impl Queue for Line {
         let hub = self.hub();
         let fate = hub.plan(self.process, "send", true);
         self.before("send", fate).await?;
-        if !hub.strikes(|weather| weather.lost, Fault::WakeLost) {
+        let deaf = self.outside.broken == Some(Broken::Wakes);
+        if !deaf && !hub.strikes(|weather| weather.lost, Fault::WakeLost) {
             let copies = 1 + usize::from(hub.strikes(|weather| weather.doubled, Fault::WakeDoubled));
             for _ in 0..copies {
                 let mut wake = wake.clone();
@@ -174,7 +188,7 @@ impl Queue for Line {
 }
 
 /// A process's clock: the true time, and how far it is off.
-pub struct SkewedClock {
+pub(crate) struct SkewedClock {
     hub: Arc<Hub>,
     /// Milliseconds it is ahead.
     ahead: AtomicI64,

@@ -6,8 +6,8 @@ use portcullis_domain::digest::Digest;
 use portcullis_domain::facts::CommitFacts;
 use portcullis_domain::names::{CommitSha, GroupName, Identity, Repository, ServiceName, Subject, Tag};
 use portcullis_domain::policy::{
-    Comparison, Gates, Governor, HoldFor, Intake, Limits, Metric, Mode, Place, Policy, Quorum, RollBack, ScanAction, ScanRule,
-    Service, ServiceKind, Severity, Strategy, Test, TestKind, Trigger, Waiting, Watch,
+    Comparison, Gates, Governor, HoldFor, Intake, Limits, Metric, Mode, Place, Policy, Quorum, RollBack, ScanAction,
+    ScanRule, Service, ServiceKind, Severity, Strategy, Test, TestKind, Trigger, Waiting, Watch,
 };
 use portcullis_domain::time::Millis;
 
