@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::step::{cargo, run as run_step};
+use crate::step::{build, cargo, run as run_step};
 
 /// What `cargo xtask bench` is told.
 #[derive(clap::Args)]
@@ -20,6 +20,13 @@ enum Subject {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// The proofs: states per second of the model checker, releases per second of the simulator
+    #[command(disable_help_flag = true)]
+    Proof {
+        /// Handed to the benchmark, e.g. `--json`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
 }
 
 /// Builds and runs one benchmark.
@@ -27,9 +34,14 @@ enum Subject {
 /// # Errors
 /// When it does not build, or something could not be measured. A figure that misses its goal is printed as such.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let (subject, args) = match &args.subject {
-        Subject::Engine { args } => ("engine", args),
+    let (subject, args, programs) = match &args.subject {
+        Subject::Engine { args } => ("engine", args, Vec::new()),
+        Subject::Proof { args } => {
+            let model = build("portcullis-model", "model")?.get_program().to_owned();
+            let simulate = build("portcullis-simulator", "simulate")?.get_program().to_owned();
+            ("proof", args, vec!["--model".into(), model, "--simulate".into(), simulate])
+        }
     };
     let mut bench = cargo(["run", "--profile", "bench", "-p", "portcullis-bench", "--", subject]);
-    run_step(bench.args(args))
+    run_step(bench.args(programs).args(args))
 }

@@ -1,11 +1,12 @@
 //! The project's own commands, run as `cargo xtask COMMAND`.
 //!
-//! One file per command ([`mod@test`], [`ci`], [`mod@bench`]); [`step`] runs a child and prints it first, [`tools`]
+//! One file per command ([`mod@test`], [`ci`], [`simulate`], [`mod@bench`]); [`step`] runs a child and prints it first, [`tools`]
 //! knows the pinned cargo plugins. It must not know the product: it only starts cargo and reports, so that whatever it
 //! does can also be typed by hand from what it prints. Start reading at [`Command`].
 
 mod bench;
 mod ci;
+mod simulate;
 mod step;
 mod test;
 mod tools;
@@ -28,6 +29,8 @@ enum Command {
     Test(test::Args),
     /// Run what `.ci/run` runs, cheap steps first, and stop at the first that fails
     Ci(ci::Args),
+    /// Play whole releases through the real engine under seeded faults
+    Simulate(simulate::Args),
     /// Measure speed; the table is printed, everything after the subject goes to the benchmark
     Bench(bench::Args),
 }
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
         Command::Ci(args) => ci::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     match done {

@@ -37,6 +37,22 @@ fn is_set_by_cargo_run(name: &str) -> bool {
     name.starts_with("CARGO_PKG_") || matches!(name, "CARGO_MANIFEST_DIR" | "CARGO_MANIFEST_PATH" | "CARGO_BIN_NAME")
 }
 
+/// Builds a program of the proofs with the profile `proof`; the command that starts it at the root of the work tree.
+pub(crate) fn build(package: &str, program: &str) -> Result<Command> {
+    run(&mut cargo(["build", "--profile", "proof", "-p", package, "--bin", program]))?;
+    let beside = build_dir()?;
+    let target = beside.parent().context("finding the folder of the builds")?;
+    let path = target.join("proof").join(format!("{program}{}", std::env::consts::EXE_SUFFIX));
+    if !path.is_file() {
+        bail!("cargo built `{program}`, but not to {}: run xtask with the same target folder", path.display());
+    }
+    let mut command = Command::new(path);
+    command.current_dir(root());
+    // Memory that is given back to the system after every seed is asked for again at once (GNU libc only).
+    command.env("MALLOC_TOP_PAD_", "67108864").env("MALLOC_TRIM_THRESHOLD_", "1073741824");
+    Ok(command)
+}
+
 /// Prints the command, runs it with our output, and fails with its name when it fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);

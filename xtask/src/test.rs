@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
 
+use crate::simulate;
 use crate::step::{build_dir, cargo, in_words, run as run_step};
 
 /// Where tests that start the real binary find it: an absolute path.
@@ -15,38 +16,69 @@ struct Part {
     name: &'static str,
     /// One line for `--help` and for a wrong name.
     about: &'static str,
-    /// What `cargo test` is given.
-    args: &'static [&'static str],
+    /// What each run of `cargo test` is given.
+    runs: &'static [&'static [&'static str]],
+    /// Whether the seeds of CI are played as well.
+    plays_seeds: bool,
     /// Whether a test of this part starts the `portcullis` binary.
     starts_the_binary: bool,
 }
 
-/// Every part; a new one is one more line. `unit`, `integration` and `doc` together are `all`.
+/// The proofs need an optimised build, and are no part of a run with the usual one.
+const USUAL: &[&str] = &["--workspace", "--exclude", "portcullis-model", "--exclude", "portcullis-simulator"];
+/// The model checker and the simulator.
+const PROOFS: &[&str] = &["--profile", "proof", "-p", "portcullis-model", "-p", "portcullis-simulator"];
+
+/// Every part; a new one is one more line.
 const PARTS: &[Part] = &[
-    Part { name: "all", about: "everything below (the default)", args: &["--workspace"], starts_the_binary: true },
+    Part {
+        name: "all",
+        about: "everything below (the default)",
+        runs: &[USUAL, PROOFS],
+        plays_seeds: true,
+        starts_the_binary: true,
+    },
     Part {
         name: "unit",
         about: "what stands beside the code",
-        args: &["--workspace", "--lib", "--bins"],
+        runs: &[&["--workspace", "--lib", "--bins"]],
+        plays_seeds: false,
         starts_the_binary: false,
     },
     Part {
         name: "integration",
         about: "what crosses modules and crates, on fakes and on real processes",
-        args: &["--workspace", "--test", "*"],
+        runs: &[&["--workspace", "--exclude", "portcullis-model", "--exclude", "portcullis-simulator", "--test", "*"]],
+        plays_seeds: false,
         starts_the_binary: true,
     },
     Part {
         name: "doc",
         about: "the examples in the documentation",
-        args: &["--workspace", "--doc"],
+        runs: &[&["--workspace", "--doc"]],
+        plays_seeds: false,
         starts_the_binary: false,
     },
     Part {
         name: "crash",
         about: "kill -9 of `serve` during releases under load (a share of `integration`)",
-        args: &["--workspace", "--test", "crash"],
+        runs: &[&["--workspace", "--test", "crash"]],
+        plays_seeds: false,
         starts_the_binary: true,
+    },
+    Part {
+        name: "model",
+        about: "the model checker, optimised: every interleaving of small worlds",
+        runs: &[&["--profile", "proof", "-p", "portcullis-model"]],
+        plays_seeds: false,
+        starts_the_binary: false,
+    },
+    Part {
+        name: "simulate",
+        about: "the simulator, optimised: its tests, then the same few thousand seeds each time",
+        runs: &[&["--profile", "proof", "-p", "portcullis-simulator"]],
+        plays_seeds: true,
+        starts_the_binary: false,
     },
 ];
 
@@ -79,23 +111,32 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let Some(part) = PARTS.iter().find(|part| part.name == args.part) else {
         bail!("there is no part {:?} of the tests\n{}", args.part, parts_in_words());
     };
-    let mut tests = cargo(["test", "--no-fail-fast"]);
-    tests.args(part.args);
-    if !args.args.is_empty() {
-        tests.arg("--").args(&args.args);
-    }
+    let mut binary = None;
     if part.starts_the_binary {
         run_step(&mut cargo(["build", "--package", "portcullis-cli", "--bin", "portcullis"]))?;
-        let binary = build_dir()?.join(format!("portcullis{}", std::env::consts::EXE_SUFFIX));
-        if !binary.is_file() {
+        let built = build_dir()?.join(format!("portcullis{}", std::env::consts::EXE_SUFFIX));
+        if !built.is_file() {
             bail!(
                 "cargo built `portcullis`, but not to {}: run xtask with the same profile and target as the tests",
-                binary.display()
+                built.display()
             );
         }
-        tests.env(BINARY_VARIABLE, binary);
+        binary = Some(built);
     }
-    run_step(&mut tests)?;
+    for run in part.runs {
+        let mut tests = cargo(["test", "--no-fail-fast"]);
+        tests.args(*run);
+        if !args.args.is_empty() {
+            tests.arg("--").args(&args.args);
+        }
+        if let Some(binary) = &binary {
+            tests.env(BINARY_VARIABLE, binary);
+        }
+        run_step(&mut tests)?;
+    }
+    if part.plays_seeds && args.args.is_empty() {
+        simulate::run(&simulate::Args::ci())?;
+    }
     eprintln!("\ntests ({}): passed in {}", part.name, in_words(begun.elapsed()));
     Ok(())
 }

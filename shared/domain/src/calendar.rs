@@ -1,7 +1,7 @@
 //! The calendar: windows in which nothing is released, and windows outside which nothing is. Deny beats allow.
 //!
-//! Plain functions of a moment: no clock, and no time zones but those compiled in. `rule` reads a recurrence rule, `days`
-//! finds its days, `times` makes moments of them, `zone` knows local time.
+//! Plain functions of a moment: no clock, and no time zones but those compiled in. `rule` reads a recurrence rule,
+//! `days` finds its days, `times` makes moments of them, `zone` knows local time.
 
 mod days;
 mod error;
@@ -85,8 +85,8 @@ const AHEAD: Millis = Millis::days(366);
 
 impl Window {
     /// A window from one local time to another in an IANA zone, each a date-time `2026-12-20T18:00` or a date
-    /// `2026-12-20` for its first moment; so the day of `until` is not in it. A local time that comes twice is the first,
-    /// one that the clock jumps over is as far after the jump. Errors: part `name`, `zone`, `from` or `until`.
+    /// `2026-12-20` for its first moment; so the day of `until` is not in it. A local time that comes twice is the
+    /// first, one that the clock jumps over is as far after the jump. Errors: part `name`, `zone`, `from` or `until`.
     pub fn once(name: &str, from: &str, until: &str, zone: &str) -> Result<Self, CalendarError> {
         let name = named(name)?;
         let zone = zone::zone(zone)?;
@@ -101,10 +101,10 @@ impl Window {
         Ok(Self { name, when: When::Once { from: begins, until: ends } })
     }
 
-    /// A window that begins on the days of a rule, at the time of day of `starts` (local, `2026-01-02T18:00`), and lasts
-    /// so long in elapsed time: more than nothing and at most 366 days. `starts` is the first day that may count; it
-    /// does only if the rule names it. A time that the clock jumps over on a day is as far after the jump (no freeze is
-    /// left out), one that comes twice is the first.
+    /// A window that begins on the days of a rule, at the time of day of `starts` (local, `2026-01-02T18:00`), and
+    /// lasts so long in elapsed time: more than nothing and at most 366 days. `starts` is the first day that may count;
+    /// it does only if the rule names it. A time that the clock jumps over on a day is as far after the jump (no freeze
+    /// is left out), one that comes twice is the first.
     ///
     /// The rule is at most 300 bytes with parts that name days (no `BYHOUR`, at most daily), `COUNT` reached within 40
     /// years, and at least one day within 40 years. Errors: part `name`, `zone`, `starts`, `rule` or `length`.
@@ -185,8 +185,8 @@ impl Calendar {
         next.min_by_key(|(_, at)| *at)
     }
 
-    /// A moment as people of this calendar read it: `2026-01-05 06:00 Europe/Berlin`, by the zone of its first recurring
-    /// window, or UTC.
+    /// A moment as people of this calendar read it: `2026-01-05 06:00 Europe/Berlin`, by the zone of its first
+    /// recurring window, or UTC.
     pub fn tell(&self, at: Timestamp) -> String {
         let zones = self.freeze.iter().chain(&self.open).filter_map(|window| match &window.when {
             When::Recurring { zone, .. } => Some(zone.as_str()),

@@ -29,6 +29,9 @@ struct Args {
     /// The same stories without faults, for comparing speeds
     #[arg(long)]
     calm: bool,
+    /// Play on after a seed failed, and list those that did
+    #[arg(long, conflicts_with = "seed")]
+    keep_going: bool,
     /// Print only `releases per second per core`, for other programs
     #[arg(long)]
     rate: bool,
@@ -64,12 +67,19 @@ fn run(args: &Args) -> Result<bool> {
     }
     let jobs = args.jobs.map_or_else(|| std::thread::available_parallelism().map(Into::into), Ok);
     let jobs = jobs.context("counting the cores")?;
-    let totals = report::play(args.from, args.seeds, jobs, options, |seeds| {
+    let totals = report::play(args.from, args.seeds, jobs, options, args.keep_going, |seeds| {
         eprintln!("simulate: {seeds} of {} seeds", args.seeds);
     })
     .context("starting a runtime")?;
     match &totals.failed {
         Some(outcome) => {
+            if args.keep_going {
+                print(&totals, args.rate);
+                for (seed, why) in &totals.failures {
+                    println!("seed {seed} FAILED: {why}");
+                }
+                return Ok(false);
+            }
             tell(outcome, options, true)?;
             Ok(false)
         }

@@ -115,9 +115,7 @@ pub(crate) async fn act(
             recorder.start(target, who, &commit(n), None, Some(reason()), hub.turn_of(8) == 0).await?;
             return Ok(());
         }
-        Deed::Approve => {
-            waiting(&state).map(|(release, plan)| Command::Approve { release, plan, typed: None })
-        }
+        Deed::Approve => waiting(&state).map(|(release, plan)| Command::Approve { release, plan, typed: None }),
         Deed::ApproveSeen => {
             let plans = plans().clone();
             let one = (!plans.is_empty()).then(|| plans[hub.turn_of(plans.len())]);

@@ -38,6 +38,8 @@ pub struct Totals {
     pub hash: u64,
     /// The failing seed with the lowest number, if one failed.
     pub failed: Option<Box<Outcome>>,
+    /// Every seed that failed, with what was wrong.
+    pub failures: BTreeMap<u64, String>,
 }
 
 impl Totals {
@@ -56,6 +58,9 @@ impl Totals {
         for (all, one) in self.faults.iter_mut().zip(outcome.faults) {
             *all += one;
         }
+        if let Some(why) = &outcome.failure {
+            self.failures.insert(outcome.seed, why.clone());
+        }
         if outcome.failure.is_some() && self.failed.as_ref().is_none_or(|failed| outcome.seed < failed.seed) {
             self.failed = Some(Box::new(outcome));
         }
@@ -68,6 +73,7 @@ impl Totals {
         self.steps += other.steps;
         self.hash ^= other.hash;
         self.busy += other.busy;
+        self.failures.extend(other.failures);
         for (ending, count) in other.endings {
             *self.endings.entry(ending).or_default() += count;
         }
@@ -126,12 +132,20 @@ fn per_second(count: u64, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64().max(1e-9)
 }
 
-/// Plays `count` seeds from `from` on, on so many threads; stops at the first that fails. `progress` is told now and
+/// Plays `count` seeds from `from` on, on so many threads; stops at the first that fails, unless it is to
+/// `keep_going`. `progress` is told now and
 /// then how many seeds were played.
 ///
 /// # Errors
 /// When a thread can not get what it needs from the operating system.
-pub fn play(from: u64, count: u64, jobs: usize, options: Options, progress: impl Fn(u64)) -> std::io::Result<Totals> {
+pub fn play(
+    from: u64,
+    count: u64,
+    jobs: usize,
+    options: Options,
+    keep_going: bool,
+    progress: impl Fn(u64),
+) -> std::io::Result<Totals> {
     let (taken, failed) = (AtomicU64::new(0), AtomicBool::new(false));
     let begun = Instant::now();
     let mut totals = Totals::default();
@@ -140,7 +154,10 @@ pub fn play(from: u64, count: u64, jobs: usize, options: Options, progress: impl
         let threads: Vec<_> = (0..jobs.max(1))
             .map(|_| {
                 let (taken, failed, played) = (&taken, &failed, played.clone());
-                scope.spawn(move || thread(from, count, options, taken, failed, &played))
+                scope.spawn(move || {
+                    let on = || keep_going || !failed.load(Ordering::Relaxed);
+                    thread(from, count, options, taken, on, failed, &played)
+                })
             })
             .collect();
         drop(played);
@@ -169,13 +186,14 @@ fn thread(
     count: u64,
     options: Options,
     taken: &AtomicU64,
+    on: impl Fn() -> bool,
     failed: &AtomicBool,
     played: &mpsc::Sender<u64>,
 ) -> std::io::Result<Totals> {
     let simulator = Simulator::new()?;
     let mut totals = Totals::default();
     let begun = Instant::now();
-    while !failed.load(Ordering::Relaxed) {
+    while on() {
         let first = taken.fetch_add(BATCH, Ordering::Relaxed);
         if first >= count {
             break;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use portcullis_domain::action::ObjectKey;
 use portcullis_domain::facts::{AlarmState, CommitFacts, ScanStatus};
 use portcullis_domain::names::{AlarmName, DeliveryId, ReleaseId, ServiceName, Subject, TargetId};
@@ -14,13 +15,12 @@ use portcullis_domain::target::Target;
 use portcullis_domain::time::{Millis, Timestamp};
 use portcullis_engine::breaker::{self, FleetBreaker};
 use portcullis_engine::driver::Driver;
-use portcullis_engine::memory::{Build, MemoryNotices};
 use portcullis_engine::memory::world::{ACCOUNT, REGION, commit, commit_facts, repository, tag};
+use portcullis_engine::memory::{Build, MemoryNotices};
 use portcullis_engine::ports::{Notice, Notices, PortResult, Ports};
 use portcullis_engine::reader;
 use portcullis_engine::recorder::Recorder;
 use portcullis_engine::sweep::Sweep;
-use async_trait::async_trait;
 use tokio::task::JoinSet;
 
 use crate::broken::Broken;

@@ -138,7 +138,8 @@ impl Script<'_> {
             moment = if self.dice.chance(300) { self.after(moment, 5, 90) } else { self.after(moment, 200, 700) };
         }
         for _ in 0..self.dice.pick(&[0, 0, 1, 3]) {
-            let (at, process) = (self.after(scene::BEGIN, 60, 900), self.dice.below(usize::from(crate::run::PROCESSES)));
+            let (at, process) =
+                (self.after(scene::BEGIN, 60, 900), self.dice.below(usize::from(crate::run::PROCESSES)));
             let process = u8::try_from(process).unwrap_or(0);
             self.at(at, Happening::Crash(process));
             let back = self.after(at, 1, 60);

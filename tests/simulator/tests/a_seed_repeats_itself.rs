@@ -11,7 +11,10 @@ fn the_same_seed_twice_prints_the_same_trace_byte_for_byte() {
     for seed in 1..60 {
         let first = simulator.simulate(seed, TRACED);
         let second = simulator.simulate(seed, TRACED);
-        assert!(first.trace.as_deref().is_some_and(|trace| trace.lines().count() > 20), "seed {seed} says next to nothing");
+        assert!(
+            first.trace.as_deref().is_some_and(|trace| trace.lines().count() > 20),
+            "seed {seed} says next to nothing"
+        );
         assert_eq!(first.trace, second.trace, "seed {seed}");
         assert_eq!(
             (first.hash, first.endings, first.faults, first.appended),

@@ -8,7 +8,7 @@ use portcullis_simulator::{Broken, Ending, Fault, Options};
 const SEEDS: u64 = 1_200;
 
 fn play(options: Options) -> Totals {
-    report::play(1, SEEDS, 2, options, |_| {}).unwrap()
+    report::play(1, SEEDS, 2, options, false, |_| {}).unwrap()
 }
 
 #[test]
@@ -23,7 +23,8 @@ fn under_every_fault_the_invariants_hold_and_every_ending_and_fault_is_met() {
     for (fault, name) in Fault::ALL {
         assert!(totals.faults[fault as usize] > 0, "never injected: {name}");
     }
-    for name in ["drifted, ours", "drifted, not ours", "needs help", "escalated", "old colour released", "line stopped"] {
+    for name in ["drifted, ours", "drifted, not ours", "needs help", "escalated", "old colour released", "line stopped"]
+    {
         assert!(totals.reached.contains_key(name), "never reached: {name}");
     }
 }

@@ -1,6 +1,6 @@
-//! Octopus #4564: deployments blocked behind a pending approval broke backlogs. The opposite is as bad: on a busy branch
-//! each push replaces the release that a person is reading, and none is ever approved. Devtron #6957: when things open
-//! up, the latest only.
+//! Octopus #4564: deployments blocked behind a pending approval broke backlogs. The opposite is as bad: on a busy
+//! branch each push replaces the release that a person is reading, and none is ever approved. Devtron #6957: when
+//! things open up, the latest only.
 //! Here: newer releases replace one that waits, until it has its first approval; from then they queue behind it. After
 //! it the newest goes, not all of them.
 

@@ -1,7 +1,8 @@
 //! Argo Rollouts #2235 and #4750: a controller that died around its switch left traffic where its books did not say,
 //! switched minutes late, or left a selector that nobody answered.
-//! Here: the process dies after the Service was switched and before the ledger knew. Whoever takes over finds the fence
-//! of the intention on the Service, goes on from there or goes back from there, and requests are answered all the while.
+//! Here: the process dies after the Service was switched and before the ledger knew. Whoever takes over finds the
+//! fence of the intention on the Service, goes on from there or goes back from there, and requests are answered all
+//! the while.
 
 use portcullis_domain::action::{ObjectKey, Value};
 use portcullis_domain::event::What;

@@ -1,6 +1,7 @@
-//! Argo Rollouts #1667 and #4764: the same thing was told again and again; a composite alarm may go from ALARM to ALARM.
-//! Here: an alarm that comes doubled, that rings again, or a second alarm, while the way back is under way or when it is
-//! done, changes nothing: one rollback, the same writes as without it, and no rollback of a rollback.
+//! Argo Rollouts #1667 and #4764: the same thing was told again and again; a composite alarm may go from ALARM to
+//! ALARM.
+//! Here: an alarm that comes doubled, that rings again, or a second alarm, while the way back is under way or when it
+//! is done, changes nothing: one rollback, the same writes as without it, and no rollback of a rollback.
 
 use portcullis_domain::action::{ObjectKey, Value};
 use portcullis_domain::event::What;

@@ -1,5 +1,5 @@
-//! Argo Rollouts #1377: while the stable version was unhealthy no fix could be deployed over it, for the tool waited for
-//! the old one to be well first.
+//! Argo Rollouts #1377: while the stable version was unhealthy no fix could be deployed over it, for the tool waited
+//! for the old one to be well first.
 //! Here: what is live being sick holds nothing back. The fix comes up beside it, takes the traffic, and goes live.
 
 use portcullis_domain::time::Millis;

@@ -3,9 +3,13 @@
 //! Here: a watch is the sum of its measured windows, one after the other without a gap. However far the clock jumps, a
 //! release goes live by ten of them, and is undone by what they say of the time in between.
 
+use std::collections::BTreeMap;
+
+use portcullis_domain::action::{Action, Outcome, Window};
 use portcullis_domain::event::What;
 use portcullis_domain::names::ReleaseId;
 use portcullis_domain::policy::Metric;
+use portcullis_domain::signal::Signal;
 use portcullis_domain::time::Millis;
 use portcullis_engine::memory::World;
 use portcullis_engine::memory::world::{Ending, image, name};
@@ -67,5 +71,32 @@ async fn a_process_that_starts_again_after_it_measures_on_where_the_ledger_is() 
     let windows = world.metrics.windows();
     assert!(windows[..10].windows(2).all(|pair| pair[0].1 == pair[1].0), "without a gap: {windows:?}");
     assert_eq!(world.ending(RELEASE).await, Some(Ending::Live));
+    world.assert_sound().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_told_twice_or_across_a_gap_adds_nothing() {
+    let world = asleep_after_three_windows().await;
+    let state = world.state().await;
+    let is_measure = |action: &Action| matches!(action, Action::Measure(_));
+    let (seq, _) = state.outstanding.iter().find(|(_, of)| is_measure(&of.intention.action)).unwrap();
+    let last = world.metrics.windows()[2];
+    let gap = (last.1 + Millis::minutes(10), last.1 + Millis::minutes(11));
+    let all_night = (last.0, world.clock.now());
+    for (from, to) in [last, gap, all_night] {
+        let good = Window {
+            values: [(Metric::Requests, 50_000), (Metric::ErrorRate, 0)].into(),
+            requests: 3_000,
+            failed: 0,
+            ready: Some(2),
+        };
+        let services = [(name("api"), good.clone()), (name("web"), good)].into();
+        let outcome = Outcome::Measured { from, to, services, alarms: BTreeMap::new() };
+        let signal = Signal::Outcome { intention: *seq, outcome };
+        let recorded = world.recorder.record(&world.target, signal, None).await.unwrap();
+        assert!(recorded.events.is_empty(), "{from:?} to {to:?}: {:?}", recorded.events);
+    }
+    let watch = world.release(RELEASE).await.unwrap().watch.unwrap();
+    assert_eq!(watch.healthy, Millis::minutes(3));
     world.assert_sound().await;
 }

@@ -1,5 +1,5 @@
-//! An alarm that was ringing before a deployment is not that deployment's doing: tools roll back for it, again and again
-//! (Flagger #1186: users want a freeze, not a rollback).
+//! An alarm that was ringing before a deployment is not that deployment's doing: tools roll back for it, again and
+//! again (Flagger #1186: users want a freeze, not a rollback).
 //! Here: it holds the release before it serves, until it is well again or a person takes it as it is; it never undoes
 //! one. And only what we fetched ourselves makes it well, never a message.
 

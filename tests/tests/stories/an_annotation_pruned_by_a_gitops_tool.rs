@@ -1,5 +1,5 @@
-//! A tool that syncs from Git and prunes what is not in its repository takes our annotations off (Argo CD #12897: auto-sync undoes
-//! what a rollback did). A fence that is gone must not count as the oldest of all.
+//! A tool that syncs from Git and prunes what is not in its repository takes our annotations off (Argo CD #12897:
+//! auto-sync undoes what a rollback did). A fence that is gone must not count as the oldest of all.
 //! Here: a pruned object is found out by the next write, gone on from what is there, and fenced again; and a patch of
 //! long ago does not get through because the fence is gone.
 

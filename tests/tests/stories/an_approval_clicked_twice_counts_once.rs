@@ -1,7 +1,7 @@
-//! GitHub asks for an environment's approval once per matrix job, and people click twice: two clicks of one person were
-//! taken for two approvals, or for two deployments.
-//! Here: one person is one approval, whether the clicks come one after the other or at the same moment in two processes;
-//! and one quorum begins one release once.
+//! GitHub asks for an environment's approval once per matrix job, and people click twice: two clicks of one person
+//! were taken for two approvals, or for two deployments.
+//! Here: one person is one approval, whether the clicks come one after the other or at the same moment in two
+//! processes; and one quorum begins one release once.
 
 use portcullis_domain::event::What;
 use portcullis_domain::names::ReleaseId;

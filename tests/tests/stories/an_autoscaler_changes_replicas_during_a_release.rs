@@ -1,7 +1,7 @@
 //! Argo Rollouts #4552 and #4302: a change of replicas hit the live version during an update; #2931: an autoscaler's
 //! event in the middle of one confused it. Flagger #1934: the autoscaler's paused state was copied.
-//! Here: replicas are the autoscaler's. Green starts with what blue has *now*; whatever it makes of either colour during
-//! a release, nobody scales down what serves, and the way back needs no person because of it.
+//! Here: replicas are the autoscaler's. Green starts with what blue has *now*; whatever it makes of either colour
+//! during a release, nobody scales down what serves, and the way back needs no person because of it.
 
 use portcullis_domain::action::{ObjectKey, Value};
 use portcullis_domain::digest::Digest;

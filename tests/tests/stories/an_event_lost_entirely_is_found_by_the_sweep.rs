@@ -1,6 +1,7 @@
 //! terraform-aws-github-runner: events lost before the queue were lost for ever. Argo Rollouts #3316: a missed event
 //! left things stale until a deadline. ECR's events are best effort.
-//! Here: an event that never comes costs a minute. The sweep and the readings of the watch find what it would have told.
+//! Here: an event that never comes costs a minute. The sweep and the readings of the watch find what it would have
+//! told.
 
 use portcullis_domain::action::{ObjectKey, Value};
 use portcullis_domain::event::Reason;

@@ -1,4 +1,5 @@
-//! Part `window` of gate `freeze`: no freeze of the policy's calendar covers the moment, and a window is open if it has any.
+//! Part `window` of gate `freeze`: no freeze of the policy's calendar covers the moment, and one of its windows is
+//! open, if it has any.
 
 use super::Case;
 use crate::calendar::{Calendar, Standing, Window};

@@ -3,6 +3,7 @@
 
 mod any_rule;
 mod rules;
+mod walk;
 
 use std::time::{Duration, Instant};
 

@@ -100,7 +100,10 @@ fn cluster(court: &Court<'_>) -> Result<(), String> {
         let Some(live) = court.state.live.get(&service) else { continue };
         let serves = court.serves(&service);
         if serves != Some(live.digest) {
-            return Err(format!("the ledger says that {service} serves {}, the cluster serves {serves:?}", live.digest));
+            return Err(format!(
+                "the ledger says that {service} serves {}, the cluster serves {serves:?}",
+                live.digest
+            ));
         }
     }
     Ok(())

@@ -82,12 +82,13 @@ impl Cluster for Line {
         let hub = self.hub();
         let fate = hub.plan(self.process, "write", true);
         self.before("write", fate).await?;
-        let patch =
-            Patch { target: target.clone(), place: place.clone(), write: write.clone(), fence: fence.clone() };
+        let patch = Patch { target: target.clone(), place: place.clone(), write: write.clone(), fence: fence.clone() };
         if hub.strikes(|weather| weather.patches, Fault::PatchLate) {
             let (lands, answers) = (hub.between(1_000, 240_000), hub.between(500, 90_000));
             let process = self.process;
-            hub.note(lands, || format!("p{process} {fence}: its patch of {} is on its way for {lands} ms", write.object));
+            hub.note(lands, || {
+                format!("p{process} {fence}: its patch of {} is on its way for {lands} ms", write.object)
+            });
             hub.schedule(hub.now() + Millis(lands), Happening::Land(patch));
             hub.until(hub.now() + Millis(answers)).await;
             return Err(PortError::new("writing", "a fault on purpose: no answer"));
