@@ -254,3 +254,35 @@ fn put_image(directory: &Path, digest: portcullis_domain::digest::Digest) {
     let fact = ImageFact { tags: tags.into(), pushed_at: Timestamp(1), size: None };
     registry.put_image(&Repository::new(repository).unwrap(), &digest, &fact).unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fleet_breaker_reads_every_ledger() {
+    let server = Server::start().await;
+    server.event(sample("cloudwatch/alarm-eventbridge-metric.json").to_string()).await;
+    let target = "volteryde/production".parse().unwrap();
+    let began = std::time::Instant::now();
+    while server.stack.ports.ledger.cursor("fleet", &target).await.unwrap().0 < 2 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(30), "it does not read");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    server.stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_rollbacks_at_once_are_shown_until_a_person_lifts_them() {
+    use portcullis_domain::names::ReleaseId;
+    use portcullis_domain::scope::{FleetRollback, Scope, ScopeState};
+    let server = Server::start().await;
+    let at = server.stack.ports.clock.now();
+    let rollback =
+        |n: u64| FleetRollback { target: format!("app-{n}/production").parse().unwrap(), release: ReleaseId(n), at };
+    let state = ScopeState { version: 1, rollbacks: (0..5).map(rollback).collect(), ..ScopeState::default() };
+    assert!(server.stack.ports.ledger.set_scope(&Scope::All, &state).await.unwrap());
+    let kofi = server.person("kofi");
+    let targets = async || body(&kofi.send(Method::GET, "/api/targets", None).await.unwrap());
+    assert_eq!(targets().await[0]["fleet"]["environments"].as_array().map(Vec::len), Some(5));
+    let lift = json!({ "scope": "all", "stop": null }).to_string().into_bytes();
+    assert_eq!(kofi.send(Method::POST, "/api/scopes", Some(lift)).await.unwrap().status, StatusCode::OK);
+    assert_eq!(targets().await[0].get("fleet"), None);
+    server.stack.stop().await;
+}

@@ -62,7 +62,9 @@ impl Tree<'_> {
         let name = screen.cut(&screen.safe(&gate.gate), 40);
         let name = pad(&name, NAME.max(width(&name)));
         let until = gate.until.filter(|_| gate.verdict == Verdict::Hold);
-        let until = until.map_or_else(String::new, |until| format!("expires {}", self.times.minute(until)));
+        // What waits for people expires; what waits for a time is over then.
+        let word = if gate.gate == "approval" { "expires" } else { "until" };
+        let until = until.map_or_else(String::new, |until| format!("{word} {}", self.times.minute(until)));
         let mark_width = if screen.ascii { 4 } else { 1 };
         let head = width(&branch) + mark_width + 1 + width(&name) + 1;
         let room = WIDTH.saturating_sub(head + if until.is_empty() { 0 } else { width(&until) + 2 });

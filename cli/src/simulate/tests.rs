@@ -50,17 +50,56 @@ groups:
   security: [sam]
 "#;
 
-fn policy() -> SealedPolicy {
-    let set = portcullis_policy::load(&[("shop.yaml".to_owned(), POLICY.to_owned())]);
+/// What production may ask for beside people: another environment, a time, rules of its own.
+const PROMOTED: &str = r#"
+portcullis: 1
+application: shop
+registry: 444444444444.dkr.ecr.us-east-1.amazonaws.com/shop
+tags: ["{sha}"]
+services: { web: {} }
+environments:
+  staging:
+    mode: deploy
+    cluster: shop-staging
+    namespace: shop-staging
+    branch: main
+    backup: { keep: 90d }
+    strategy: blue-green
+    watch: { for: 5m, healthy: { error_rate: below 1% } }
+    roll_back: { window: 24h, keep_old: 1h }
+  production:
+    mode: deploy
+    cluster: shop-production
+    namespace: shop
+    gates:
+      promoted_from: { environment: staging, same: digests, within: 1d }
+      freeze:
+        - { name: year end, from: 2026-12-20T18:00, until: 2027-01-04T06:00, zone: Europe/Berlin }
+      rules:
+        no-friday: |
+          forbid (principal, action, resource) when { context.time.weekday == "friday" };
+    backup: { keep: 90d }
+    strategy: blue-green
+    watch: { for: 5m, healthy: { error_rate: below 1% } }
+    roll_back: { window: 24h, keep_old: 1h }
+metrics: { preset: local }
+"#;
+
+fn policy(text: &str) -> SealedPolicy {
+    let set = portcullis_policy::load(&[("shop.yaml".to_owned(), text.to_owned())]);
     let set = set.unwrap_or_else(|report| panic!("{}", crate::policies::words(&report, Screen::PLAIN)));
     set.get(&"shop/production".parse().unwrap()).unwrap().clone()
 }
 
 fn asked(options: &[&str]) -> Result<Simulated, String> {
+    by(POLICY, options)
+}
+
+fn by(text: &str, options: &[&str]) -> Result<Simulated, String> {
     let line = ["portcullis", "policy", "simulate", "shop.yaml", "shop/production"];
     let cli = Cli::try_parse_from(line.iter().chain(options)).map_err(|error| error.to_string())?;
     let Command::Policy(Policy::Simulate(options)) = cli.command else { panic!("{:?}", cli.command) };
-    simulate(&policy(), &options, NIGHT).map_err(|error| error.to_string())
+    simulate(&policy(text), &options, NIGHT).map_err(|error| error.to_string())
 }
 
 fn simulated(options: &[&str]) -> Simulated {
@@ -167,4 +206,20 @@ fn an_author_of_an_account_that_nobody_has_holds_the_approval() {
     let unknown = simulated(&["--author", "github:stranger", "--approve", "kofi"]);
     assert_eq!(unknown.verdict, Verdict::Hold);
     assert!(unknown.clears[0].clears_when.as_deref().unwrap().contains("github:stranger"), "{:?}", unknown.clears);
+}
+
+#[test]
+fn a_promotion_a_freeze_and_a_rule_are_judged_at_the_moment_that_is_given() {
+    let gates = |options: &[&str]| -> Vec<String> {
+        by(PROMOTED, options).unwrap().clears.into_iter().map(|one| one.gate).collect()
+    };
+    let tuesday = ["--at", "2026-12-01T12:00:00Z"];
+    assert_eq!(gates(&tuesday), Vec::<String>::new());
+    assert_eq!(gates(&["--at", "2026-12-04T12:00:00Z"]), ["rules"]);
+    assert_eq!(gates(&["--at", "2026-12-22T12:00:00Z"]), ["freeze"]);
+    for more in [&["--promoted", "source_tree"][..], &["--promoted", "no"], &["--promoted-age", "2d"]] {
+        assert_eq!(gates(&[&tuesday[..], more].concat()), ["promotion"], "{more:?}");
+    }
+    let christmas = by(PROMOTED, &["--at", "2026-12-25T12:00:00Z", "--promoted", "source_tree"]).unwrap();
+    insta::assert_snapshot!(screen(&christmas));
 }

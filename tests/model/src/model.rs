@@ -313,6 +313,10 @@ impl Stateright for Model {
     }
 
     fn actions(&self, state: &State, acts: &mut Vec<Act>) {
+        // What comes after an invariant was broken proves nothing.
+        if property::is_broken(state) {
+            return;
+        }
         self.outside_acts(state, acts);
         self.driver_acts(state, acts);
         self.people_acts(state, acts);

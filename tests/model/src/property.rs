@@ -30,9 +30,9 @@ pub(crate) fn of() -> Vec<Property<Model>> {
         |_, state| is_good(state, 4),
         |_, state| one_in_flight(state),
         |_, state| is_good(state, 6),
-        |model, state| !model.end(state).stuck,
-        |model, state| !model.world.loses_messages() || model.allowed.contains(&model.end(state)),
-        |model, state| !model.world.crashes() || model.allowed.contains(&model.end(state)),
+        |model, state| is_broken(state) || !model.end(state).stuck,
+        |model, state| !model.world.loses_messages() || ends_as_allowed(model, state),
+        |model, state| !model.world.crashes() || ends_as_allowed(model, state),
         |_, state| is_good(state, 10),
     ];
     let mut properties: Vec<Property<Model>> =
@@ -45,6 +45,15 @@ pub(crate) fn of() -> Vec<Property<Model>> {
 
 fn is_good(state: &State, invariant: u8) -> bool {
     state.seen.bad & (1 << invariant) == 0
+}
+
+fn ends_as_allowed(model: &Model, state: &State) -> bool {
+    is_broken(state) || model.allowed.contains(&model.end(state))
+}
+
+/// Whether an invariant of the moment is broken in a state.
+pub(crate) fn is_broken(state: &State) -> bool {
+    state.seen.bad != 0 || !one_in_flight(state)
 }
 
 fn one_in_flight(state: &State) -> bool {

@@ -24,8 +24,12 @@ async fn on_its_way_back() -> World {
     world
 }
 
+/// What was written to each object, in order; two services that go side by side have no order between them.
 fn written(world: &World) -> Vec<(ObjectKey, Value)> {
-    world.cluster.effects().into_iter().map(|effect| (effect.object, effect.to)).collect()
+    let effects = world.cluster.effects().into_iter();
+    let mut written: Vec<(ObjectKey, Value)> = effects.map(|effect| (effect.object, effect.to)).collect();
+    written.sort_by(|a, b| a.0.cmp(&b.0));
+    written
 }
 
 async fn finish(world: &mut World) {

@@ -12,8 +12,12 @@ use portcullis_engine::memory::world::Ending;
 
 use crate::{is_over, opened, undone_because, watching};
 
+/// What was written to each object, in order; two services that go side by side have no order between them.
 fn written(world: &World) -> Vec<(ObjectKey, Value)> {
-    world.cluster.effects().into_iter().map(|effect| (effect.object, effect.to)).collect()
+    let effects = world.cluster.effects().into_iter();
+    let mut written: Vec<(ObjectKey, Value)> = effects.map(|effect| (effect.object, effect.to)).collect();
+    written.sort_by(|a, b| a.0.cmp(&b.0));
+    written
 }
 
 /// Images are pushed, some of their events are lost, and the release is approved when it is there.
