@@ -34,7 +34,7 @@ impl PolicyText {
             application: application.to_owned(),
             services: services.iter().map(|(name, worker)| ((*name).to_owned(), *worker)).collect(),
             branch: "main".to_owned(),
-            gates: lines(&["scan: { critical: block }", "approvals: [1 of owners]"]),
+            gates: lines(&["scan: { critical: block, settle: 0s }", "approvals: [1 of owners]"]),
             // The process that watches is the one that serves: while it is down nothing can be measured, and what is
             // measured just after it came back is its coming back. Neither may end a release of these tests by itself.
             watch: lines(&["for: 2s", "every: 500ms", "extend: 10m", "healthy: { error_rate: below 10% for 1500ms }"]),

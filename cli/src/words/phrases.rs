@@ -117,6 +117,7 @@ pub(crate) fn action_words(action: &Action) -> String {
         Action::BackUp { prefix, .. } => format!("back up every manifest to {prefix}"),
         Action::Write(write) => {
             let why = match write.purpose {
+                Purpose::Mark => "mark",
                 Purpose::Deploy => "deploy",
                 Purpose::Claim => "claim",
                 Purpose::Switch => "switch",

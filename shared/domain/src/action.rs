@@ -168,6 +168,8 @@ pub struct Write {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
+    /// It gets our fence, its value as it is.
+    Mark,
     /// The new colour comes up with the new digest.
     Deploy,
     /// Its replicas are pinned before it gets traffic.

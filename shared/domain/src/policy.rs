@@ -272,6 +272,9 @@ pub struct ScanRule {
     pub severities: BTreeMap<Severity, ScanAction>,
     /// A scan older than this does not count.
     pub max_age: Millis,
+    /// A scan that is complete for less than this does not count yet: findings may come seconds after.
+    #[serde(default)]
+    pub settle: Millis,
     /// Findings that do not count, each for a time.
     pub waivers: Vec<Waiver>,
 }

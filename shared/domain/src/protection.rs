@@ -159,6 +159,7 @@ fn is_weaker(was: &ScanRule, is: &ScanRule) -> bool {
     };
     Severity::ALL.iter().any(|severity| rank(is.severities.get(severity)) > rank(was.severities.get(severity)))
         || is.max_age > was.max_age
+        || is.settle < was.settle
         || is.waivers.iter().any(|waiver| !was.waivers.contains(waiver))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::{Intention, ObjectKey, Stamp, Value};
+use crate::action::{Found, Intention, ObjectKey, Stamp, Value};
 use crate::digest::Digest;
 use crate::event::Reason;
 use crate::facts::{AlarmFact, Artifact, CommitFacts, Facts};
@@ -173,6 +173,24 @@ pub enum Phase {
     RollingBack,
     /// A person is needed.
     NeedsHelp,
+}
+
+impl Target {
+    /// Whether an object carries a fence of this ledger and epoch that this ledger never issued for it: then it was
+    /// restored from a backup, and what was decided after that backup is lost.
+    pub fn is_beyond(&self, ledger: &LedgerId, key: &ObjectKey, found: &Found) -> bool {
+        let Some(fence) = found.stamp.as_ref().and_then(|stamp| stamp.fence.as_ref()) else { return false };
+        if fence.ledger != *ledger || fence.epoch < self.epoch {
+            return false;
+        }
+        let known = self.objects.get(key);
+        let confirmed = known
+            .and_then(|known| known.confirmed.as_ref()?.fence.as_ref())
+            .filter(|confirmed| confirmed.ledger == *ledger)
+            .map_or((0, Seq(0)), |confirmed| (confirmed.epoch, confirmed.seq));
+        let meant = fence.epoch == self.epoch && known.is_some_and(|known| known.meant.contains_key(&fence.seq));
+        (fence.epoch, fence.seq) > confirmed && !meant
+    }
 }
 
 impl Phase {

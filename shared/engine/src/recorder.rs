@@ -38,6 +38,9 @@ const MOST_DECODED: usize = 256;
 /// Commits read at a time.
 const PAGE: usize = 200;
 
+/// Snapshots as stored, by their target, with the state in them.
+type Decoded = HashMap<TargetId, (Vec<u8>, Arc<Target>)>;
+
 /// Puts signals into the ledgers of targets. Cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
@@ -46,7 +49,7 @@ pub struct Recorder {
     last: Arc<Mutex<HashMap<TargetId, (Seq, Timestamp)>>>,
     /// The snapshot of each target that was read or written last, with the state in it: decoding one takes longer than
     /// judging it, and a driver reads the same head several times per action. Only the very same bytes are believed.
-    decoded: Arc<Mutex<HashMap<TargetId, (Vec<u8>, Arc<Target>)>>>,
+    decoded: Arc<Mutex<Decoded>>,
 }
 
 /// What a signal came to.
@@ -309,7 +312,7 @@ impl Recorder {
         decoded.insert(target.clone(), (snapshot.to_vec(), state.clone()));
     }
 
-    fn decoded(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, (Vec<u8>, Arc<Target>)>> {
+    fn decoded(&self) -> std::sync::MutexGuard<'_, Decoded> {
         self.decoded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

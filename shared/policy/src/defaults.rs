@@ -7,6 +7,8 @@ use portcullis_domain::time::Millis;
 pub(crate) const EXPIRE: Millis = Millis::hours(24);
 /// A scan older than this does not count.
 pub(crate) const SCAN_MAX_AGE: Millis = Millis::hours(24);
+/// ECR's enhanced scan may read complete seconds before its findings arrive.
+pub(crate) const SCAN_SETTLES_ON_ECR: Millis = Millis::seconds(60);
 /// How long backups are kept.
 pub(crate) const BACKUP_KEEP: Millis = Millis::days(30);
 /// So long after live a release may be rolled back by itself.

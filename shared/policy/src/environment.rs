@@ -174,7 +174,9 @@ impl<'a> Env<'a> {
             let found = Diagnostic::error(message).label(self.app.file, entry.value.span.clone(), "too late");
             sink.push(found.help("make remind shorter than expire"));
         }
-        asked.gates(expire, remind.unwrap_or_else(|| defaults::remind(expire)))
+        let on_ecr = self.app.services.iter().any(|service| service.repository.as_str().contains(".dkr.ecr."));
+        let settle = if on_ecr { defaults::SCAN_SETTLES_ON_ECR } else { Millis(0) };
+        asked.gates(expire, remind.unwrap_or_else(|| defaults::remind(expire)), settle)
     }
 
     fn verify(&self, sink: &mut Sink) -> Vec<Test> {

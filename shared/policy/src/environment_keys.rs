@@ -57,6 +57,11 @@ const SCAN: &[Key] = &[
     key("undefined", "What a finding without a rating means.", SCAN_ACTION),
     key("max_age", "A scan older than this does not count. Default 24h.", DURATION),
     key(
+        "settle",
+        "A scan complete for less than this does not count yet: findings may follow. Default 60s for images in ECR, else 0s.",
+        DURATION_OR_ZERO,
+    ),
+    key(
         "waivers",
         "Findings that do not count, each for a time.",
         list(&Shape::Section(&[

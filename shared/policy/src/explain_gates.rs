@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use portcullis_domain::calendar::{When, Window};
 use portcullis_domain::names::GroupName;
 use portcullis_domain::policy::{Policy, Same, ScanAction, ScanRule};
+use portcullis_domain::time::Millis;
 
 use crate::defaults;
 use crate::explain::{Page, marked};
@@ -69,6 +70,9 @@ fn promoted(policy: &Policy, page: &mut Page<'_>) {
 fn scan(policy: &Policy, scan: &ScanRule, page: &mut Page<'_>) {
     let age = marked(scan.max_age, defaults::SCAN_MAX_AGE);
     page.gate("scan.max_age", &format!("the image scan is complete and at most {age} old"));
+    if scan.settle > Millis(0) {
+        page.gate("scan.settle", &format!("  complete for at least {}: findings may come seconds after", scan.settle));
+    }
     for (severity, action) in &scan.severities {
         let text = match action {
             ScanAction::Block { above: 0 } => format!("  {severity} findings: none"),

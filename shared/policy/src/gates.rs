@@ -45,6 +45,7 @@ pub(crate) struct Scan {
     /// None = allowed, and said so.
     pub(crate) severities: BTreeMap<Severity, Said<Option<ScanAction>>>,
     pub(crate) max_age: Option<Said<Millis>>,
+    pub(crate) settle: Option<Said<Millis>>,
     pub(crate) waivers: Vec<Said<Waiver>>,
 }
 
@@ -93,13 +94,14 @@ impl Asked {
     }
 
     /// As the domain judges it.
-    pub(crate) fn gates(&self, expire: Millis, remind: Millis) -> Gates {
+    pub(crate) fn gates(&self, expire: Millis, remind: Millis, settle: Millis) -> Gates {
         fn values<T: Clone>(list: &[Said<T>]) -> Vec<T> {
             list.iter().map(|said| said.value.clone()).collect()
         }
         let scan = self.scan.as_ref().map(|scan| ScanRule {
             severities: scan.severities.iter().filter_map(|(at, said)| Some((*at, said.value.clone()?))).collect(),
             max_age: scan.max_age.as_ref().map_or(defaults::SCAN_MAX_AGE, |said| said.value),
+            settle: scan.settle.as_ref().map_or(settle, |said| said.value),
             waivers: values(&scan.waivers),
         });
         Gates {
@@ -232,7 +234,7 @@ fn scan(layers: &Layers<'_>, sink: &mut Sink) -> Option<Scan> {
         };
         severities.insert(severity, layers.said(action, span));
     }
-    let known = |entry: &Entry<'_>| ["max_age", "waivers"].contains(&&*entry.key);
+    let known = |entry: &Entry<'_>| ["max_age", "settle", "waivers"].contains(&&*entry.key);
     // An unknown key is reported already, and probably is the severity that was meant.
     if !named && matches!(section.value.kind, Kind::Map(_)) && section.value.entries().iter().all(known) {
         let found = Diagnostic::error("the scan says nothing about any severity");
@@ -241,7 +243,9 @@ fn scan(layers: &Layers<'_>, sink: &mut Sink) -> Option<Scan> {
     }
     let max_age = layers.text(&["scan", "max_age"]);
     let max_age = max_age.and_then(|(text, span)| Some(layers.said(amounts::duration(text).ok()?, span)));
-    Some(Scan { key: layers.said((), &section.key_span), severities, max_age, waivers: waivers(layers, sink) })
+    let settle = layers.text(&["scan", "settle"]);
+    let settle = settle.and_then(|(text, span)| Some(layers.said(amounts::duration(text).ok()?, span)));
+    Some(Scan { key: layers.said((), &section.key_span), severities, max_age, settle, waivers: waivers(layers, sink) })
 }
 
 fn waivers(layers: &Layers<'_>, sink: &mut Sink) -> Vec<Said<Waiver>> {

@@ -16,6 +16,7 @@ impl Origins {
             origins.insert("scan".to_owned(), scan.key.by);
             origins.extend(scan.severities.iter().map(|(severity, said)| (format!("scan.{severity}"), said.by)));
             origins.extend(scan.max_age.iter().map(|said| ("scan.max_age".to_owned(), said.by)));
+            origins.extend(scan.settle.iter().map(|said| ("scan.settle".to_owned(), said.by)));
         }
         origins.extend(asked.approvals.iter().map(|said| (format!("approvals.{}", said.value.group), said.by)));
         origins.extend(asked.typed.iter().map(|said| ("typed_confirmation".to_owned(), said.by)));

@@ -97,7 +97,12 @@ fn scan(above: Option<&Scan>, own: Option<Scan>, sink: &mut Sink) -> Option<Scan
         }
         None => above.max_age.clone(),
     };
-    Some(Scan { key: above.key.clone(), severities, max_age, waivers: above.waivers.clone() })
+    // The longer one, whoever says it; where the organisation says nothing, an application may only ask for a time.
+    let settle = match (own.settle, above.settle.clone()) {
+        (Some(own), Some(above)) => Some(if own.value > above.value { own } else { above }),
+        (own, above) => above.or(own),
+    };
+    Some(Scan { key: above.key.clone(), severities, max_age, settle, waivers: above.waivers.clone() })
 }
 
 /// The weakest action that asks for at least as much as each of the two; of two reviewing groups the first's.

@@ -215,16 +215,8 @@ impl Canon {
     }
 
     fn watch(&mut self, watch: &WatchState) {
-        let WatchState {
-            since: _,
-            measured_to,
-            healthy,
-            inconclusive,
-            requests: _,
-            failed: _,
-            breaches,
-            unready,
-        } = watch;
+        let WatchState { since: _, measured_to, healthy, inconclusive, requests: _, failed: _, breaches, unready } =
+            watch;
         self.moment(*measured_to);
         self.plain(&(healthy, inconclusive, breaches, unready.len()));
         for (service, since) in unready {
@@ -313,18 +305,7 @@ impl Canon {
     }
 
     fn facts(&mut self, facts: &Facts) {
-        let Facts {
-            fetched_at,
-            images,
-            scans,
-            alarms,
-            commit,
-            objects,
-            manifests,
-            promoted,
-            room,
-            missing,
-        } = facts;
+        let Facts { fetched_at, images, scans, alarms, commit, objects, manifests, promoted, room, missing } = facts;
         self.plain(&self.now.since(*fetched_at).min(Millis(FRESH.0 + 1)));
         self.plain(&(images, scans, commit.is_some(), manifests, promoted, room, missing));
         for (name, AlarmFact { state, changed_at }) in alarms {

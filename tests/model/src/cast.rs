@@ -220,6 +220,7 @@ fn policy(shape: Shape, quorum: u8, waiting: Waiting, alarms: bool, people: &[Su
     let scan = ScanRule {
         severities: BTreeMap::from([(Severity::Critical, ScanAction::Block { above: 0 })]),
         max_age: Millis::days(20),
+        settle: Millis(0),
         waivers: vec![],
     };
     let approvals = if quorum == 0 { vec![] } else { vec![Quorum { count: quorum, group: managers.clone() }] };

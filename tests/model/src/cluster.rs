@@ -106,9 +106,7 @@ impl Model {
         let Some(now) = serving_colour(&state.objects, service) else { return };
         let before = serving_pods(&state.objects[now]);
         let after = match write.to {
-            Held::Green(green) => {
-                serving_pods(&state.objects[service * PARTS + usize::from(green >= ALL / 2)])
-            }
+            Held::Green(green) => serving_pods(&state.objects[service * PARTS + usize::from(green >= ALL / 2)]),
             Held::Pods { replicas, .. } if index == now => before.min(replicas),
             Held::Pods { .. } => return,
         };

@@ -12,6 +12,7 @@ use crate::canon::hasher;
 use crate::cast::{ALL, COMMITS, Held, PARTS};
 use crate::ledger::Task;
 use crate::model::{Model, is_moving};
+use crate::property;
 use crate::signal::Ask;
 use crate::state::{Driver, Left, State};
 use crate::variant::Variant;
@@ -52,6 +53,10 @@ impl Model {
                 break End { stuck: true, ..self.end_of(&state) };
             }
             path.push(key);
+            // An invariant that breaks on the way is no end either.
+            if property::is_broken(&state) {
+                break End { stuck: true, ..self.end_of(&state) };
+            }
             if state.node.target.releases.values().any(|release| release.asking.is_some()) && self.is_quiet(&state) {
                 break End { stuck: !self.escalates(&state), ..self.end_of(&state) };
             }

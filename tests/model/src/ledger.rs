@@ -116,12 +116,8 @@ impl Book {
     pub fn new(cast: Arc<Cast>, variant: Variant) -> Self {
         let scopes = |stopped: bool| {
             let state = |index: usize| {
-                let stop = Stop {
-                    who: cast.people[0].clone(),
-                    reason: "stop".to_owned(),
-                    since: Timestamp(0),
-                    until: None,
-                };
+                let stop =
+                    Stop { who: cast.people[0].clone(), reason: "stop".to_owned(), since: Timestamp(0), until: None };
                 ScopeState { stop: (stopped && index == 0).then_some(stop), ..ScopeState::default() }
             };
             cast.scopes.iter().cloned().enumerate().map(|(index, scope)| (scope, state(index))).collect()

@@ -15,9 +15,7 @@ use crate::ledger::{Book, Task};
 use crate::note::Met;
 use crate::property;
 use crate::signal::Object;
-use crate::state::{
-    Driver, Left, MESSAGES, MOST_PATCHES, Outside, Seen, State,
-};
+use crate::state::{Driver, Left, MESSAGES, MOST_PATCHES, Outside, Seen, State};
 use crate::variant::Variant;
 use crate::world::{Begin, Drift, World};
 
@@ -285,9 +283,9 @@ impl Model {
         acts.retain(|act| !matches!(act, Act::Crash(_)));
         let begun = acts.len();
         self.outside_acts(state, &mut acts);
-        let moves = acts[begun..].iter().any(|act| {
-            matches!(act, Act::Deliver(_) | Act::SweepPush(..) | Act::Land(_) | Act::Pods(_))
-        });
+        let moves = acts[begun..]
+            .iter()
+            .any(|act| matches!(act, Act::Deliver(_) | Act::SweepPush(..) | Act::Land(_) | Act::Pods(_)));
         acts.truncate(begun);
         !moves && acts.into_iter().all(|act| self.step(state, act).is_none())
     }

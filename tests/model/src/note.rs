@@ -124,7 +124,11 @@ pub(crate) fn of(cast: &Cast, before: &Target, sig: &Sig, event: &Event, notes: 
         let person = Actor::Person(cast.people[usize::from(*who)].clone());
         let theirs = matches!(
             event.what,
-            What::Approved { .. } | What::Refused { .. } | What::Promoted { .. } | What::Paused { .. } | What::Resumed { .. }
+            What::Approved { .. }
+                | What::Refused { .. }
+                | What::Promoted { .. }
+                | What::Paused { .. }
+                | What::Resumed { .. }
         );
         if theirs && event.actor != person {
             notes.push(Note::Unrecorded("what a person said is in the ledger without them"));
@@ -156,7 +160,9 @@ pub(crate) fn of(cast: &Cast, before: &Target, sig: &Sig, event: &Event, notes: 
             notes.push(Note::Met(Met::BackingUp));
             let judged = release(id).is_some_and(|release| is_judged(release, *plan, cast));
             if !judged || **policy != *cast.policy || before.policy != Some(cast.policy.hash()) {
-                notes.push(Note::Unrecorded("a commit point was passed without facts, judgement and policy in the ledger"));
+                notes.push(Note::Unrecorded(
+                    "a commit point was passed without facts, judgement and policy in the ledger",
+                ));
             }
         }
         What::Entered { release: id, phase } => entered(cast, release(id), *phase, id.0, notes),

@@ -218,9 +218,7 @@ fn outcome(cast: &Cast, node: &Node, seq: Seq, hand: &Hand) -> Outcome {
         Hand::Written(_) => Outcome::Written,
         Hand::Drift(object) => Outcome::Drift(object.found(cast)),
         Hand::Seen(object) => Outcome::Seen(object.found(cast)),
-        Hand::BackedUp => {
-            Outcome::BackedUp { index: "index.json".to_owned(), hash: Digest::of(b"index"), objects: 3 }
-        }
+        Hand::BackedUp => Outcome::BackedUp { index: "index.json".to_owned(), hash: Digest::of(b"index"), objects: 3 },
         Hand::Passed => Outcome::TestPassed { note: String::new() },
         Hand::Facts(read) => Outcome::Facts(Box::new(facts(cast, node, seq, read))),
         Hand::Observed(read) => Outcome::Observed(objects(cast, read)),
@@ -267,11 +265,7 @@ pub(crate) fn facts(cast: &Cast, node: &Node, seq: Seq, read: &Snapshot) -> Fact
             .map(|digest| (*digest, ImageFact { tags: BTreeSet::new(), pushed_at: EPOCH, size: None }))
             .collect(),
         scans: numbers().map(|image| (cast.images[usize::from(image)], scan(image))).collect(),
-        alarms: if cast.policy.watch.alarms_roll_back.is_empty() {
-            BTreeMap::new()
-        } else {
-            alarms(cast, read.alarm)
-        },
+        alarms: if cast.policy.watch.alarms_roll_back.is_empty() { BTreeMap::new() } else { alarms(cast, read.alarm) },
         commit: commit.map(|commit| cast.commit_facts(commit)),
         objects: objects(cast, read),
         manifests: cast.services.iter().map(|s| (s.clone(), Digest::of(s.as_str().as_bytes()))).collect(),

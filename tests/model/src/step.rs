@@ -385,4 +385,3 @@ impl Model {
         state.objects.iter().enumerate().all(covered)
     }
 }
-

@@ -10,7 +10,8 @@ const PEOPLE: [&str; 3] = ["kofi", "lena", "amara, who wrote it,"];
 /// One line for a step out of a state.
 pub fn step(model: &Model, state: &State, act: Act) -> String {
     let object = |at: u8| model.cast.keys.get(usize::from(at)).map(ToString::to_string).unwrap_or_default();
-    let due = |at: u8| state.node.due.get(usize::from(at)).map_or_else(String::new, |due| task(model, due.seq, &due.task));
+    let due =
+        |at: u8| state.node.due.get(usize::from(at)).map_or_else(String::new, |due| task(model, due.seq, &due.task));
     let driver = |at: u8| held(model, &state.drivers[usize::from(at)]);
     match act {
         Act::Push(commit) => format!("commit {commit} is pushed to the registry"),
@@ -30,7 +31,8 @@ pub fn step(model: &Model, state: &State, act: Act) -> String {
         Act::Land(at) => {
             let patch = state.patches.get(usize::from(at));
             let whose = if patch.is_some_and(|patch| patch.orphan) { "late patch" } else { "patch" };
-            let what = patch.map_or_else(String::new, |patch| task(model, patch.seq, &Task::Write(patch.write.clone())));
+            let what =
+                patch.map_or_else(String::new, |patch| task(model, patch.seq, &Task::Write(patch.write.clone())));
             format!("{whose} arrives: {what}")
         }
         Act::ReadBack(at) => format!("driver {at} reads back {}", driver(at)),

@@ -57,9 +57,10 @@ pub(crate) fn heard(variant: Variant, node: &Node, sig: &Sig) -> Sig {
         (Variant::OutcomeForAnyIntention, Sig::Outcome { seq, hand: Hand::Written(object) })
             if !node.target.outstanding.contains_key(&Seq(*seq)) =>
         {
-            let on_object = node.due.iter().find(
-                |due| matches!(&due.task, crate::ledger::Task::Write(write) if write.object == *object),
-            );
+            let on_object = node
+                .due
+                .iter()
+                .find(|due| matches!(&due.task, crate::ledger::Task::Write(write) if write.object == *object));
             let seq = on_object.map_or(*seq, |due| due.seq);
             Sig::Outcome { seq, hand: Hand::Written(*object) }
         }
@@ -73,8 +74,7 @@ pub(crate) fn instead(variant: Variant, cast: &Cast, node: &Node, sig: &Sig, giv
     let mut target = node.target.clone();
     let waiting = target.releases.values().find(|release| release.phase == Phase::Gated)?;
     let (release, known) = (waiting.id, waiting.facts.clone()?);
-    let nothing_found =
-        Snapshot { objects: [Object::default(); MOST_OBJECTS], scans: [Scan::Clean; 3], alarm: None };
+    let nothing_found = Snapshot { objects: [Object::default(); MOST_OBJECTS], scans: [Scan::Clean; 3], alarm: None };
     let scans = facts(cast, node, Seq(0), &nothing_found).scans;
     let told = Arc::new(portcullis_domain::facts::Facts { fetched_at: given.now, scans, ..(*known).clone() });
     let what = What::FactsRead { release, facts: told };
@@ -117,4 +117,3 @@ fn returned(target: &Target) -> Option<What> {
     });
     back.then_some(What::RolledBack { release: release.id, restored_at: rollback.since })
 }
-

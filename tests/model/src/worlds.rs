@@ -58,7 +58,10 @@ pub fn ci() -> Vec<World> {
             converges: true,
             people_come: true,
             stale_reads: true,
-            ..World::plain("converges", "two crashes anywhere, reads that are old when recorded; the end is always the same")
+            ..World::plain(
+                "converges",
+                "two crashes anywhere, reads that are old when recorded; the end is always the same",
+            )
         },
         World {
             left: Left { crashes: 1, losses: 2, doubles: 1, ticks: 3, approvals: 1, ..NONE },
@@ -67,7 +70,10 @@ pub fn ci() -> Vec<World> {
             converges: true,
             people_come: true,
             drivers: 1,
-            ..World::plain("wakes", "a driver that acts only when woken; wakes are lost, the sweep finds what is overdue")
+            ..World::plain(
+                "wakes",
+                "a driver that acts only when woken; wakes are lost, the sweep finds what is overdue",
+            )
         },
         World {
             quorum: 2,
@@ -126,8 +132,10 @@ pub fn ci() -> Vec<World> {
             ..World::plain("stops", "everything is stopped and goes on; a person pauses; a crash")
         },
         World {
+            begin: Begin::Gated,
             left: Left { crashes: 2, losses: 1, doubles: 1, ticks: 1, approvals: 2, commands: 1, pushes: 1, ..NONE },
             asks: &[Ask::RollBack],
+            patient: true,
             ..World::plain("everything", "two releases, two drivers, a lossy and doubling queue, two crashes, a person")
         },
     ]
@@ -136,11 +144,8 @@ pub fn ci() -> Vec<World> {
 /// The broken variants, each in a world where it is caught, with the number of the invariant that is seen to fail.
 pub fn broken() -> Vec<(World, usize)> {
     let gated = World { begin: Begin::Gated, ..World::plain("", "") };
-    let rollback = World {
-        left: Left { crashes: 1, approvals: 1, commands: 1, ..NONE },
-        asks: &[Ask::RollBack],
-        ..gated.clone()
-    };
+    let rollback =
+        World { left: Left { crashes: 1, approvals: 1, commands: 1, ..NONE }, asks: &[Ask::RollBack], ..gated.clone() };
     let patient = World { patient: true, converges: true, people_come: true, ..World::plain("", "") };
     let variant = |name, variant, world: &World| World { name, what: "", variant, ..world.clone() };
     vec![

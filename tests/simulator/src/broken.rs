@@ -9,7 +9,7 @@ pub enum Broken {
     Readiness,
     /// The store of backups loses what it said it had, once it was read back.
     Backups,
-    /// The ledger appends steps forward although a stop was put on meanwhile.
+    /// The ledger tells of no stop, and appends steps forward whatever stop was put on meanwhile.
     Stops,
     /// A reader of the ledger forgets one notice in ten.
     Notices,

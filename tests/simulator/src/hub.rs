@@ -334,17 +334,13 @@ impl Future for Until {
             self.place = Some(slot);
             return Poll::Pending;
         };
-        match &mut inner.slots[slot as usize].what {
-            Waiting::Call(waker) => {
-                *waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-            _ => {
-                inner.leave(slot);
-                self.place = None;
-                Poll::Ready(())
-            }
+        if let Waiting::Call(waker) = &mut inner.slots[slot as usize].what {
+            *waker = Some(cx.waker().clone());
+            return Poll::Pending;
         }
+        inner.leave(slot);
+        self.place = None;
+        Poll::Ready(())
     }
 }
 

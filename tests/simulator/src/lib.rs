@@ -101,7 +101,7 @@ impl Simulator {
     pub fn simulate(&self, seed: u64, options: Options) -> Outcome {
         RUNNING.with(|running| running.set(true));
         // Encoding and hashing would take most of the time, and have tests of their own: a few seeds do all of it.
-        let keeping = (seed % ENCODED != 0).then(Keeping::begin);
+        let keeping = (!seed.is_multiple_of(ENCODED)).then(Keeping::begin);
         let outcome = match run::Run::new(seed, options) {
             Some(run) => self.runtime.block_on(run.play()),
             None => Outcome::broken(seed, "its scene could not be built"),

@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use portcullis_simulator::report::{self, Totals};
+use portcullis_simulator::report::{self, Progress, Totals};
 use portcullis_simulator::{Options, Outcome, Simulator};
 
 /// Plays whole releases through the real engine under seeded faults.
 #[derive(Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(name = "simulate", max_term_width = 110)]
 struct Args {
     /// How many seeds to play
@@ -57,37 +58,26 @@ fn run(args: &Args) -> Result<bool> {
             print!("{trace}");
         }
         println!("seed {seed}: {:?}, {} events, hash {:016x}", outcome.endings, outcome.appended, outcome.hash);
-        return match &outcome.failure {
-            None => Ok(true),
-            Some(_) => {
-                tell(&outcome, options, !args.trace)?;
-                Ok(false)
-            }
-        };
+        if outcome.failure.is_some() {
+            tell(&outcome, options, !args.trace)?;
+        }
+        return Ok(outcome.failure.is_none());
     }
     let jobs = args.jobs.map_or_else(|| std::thread::available_parallelism().map(Into::into), Ok);
     let jobs = jobs.context("counting the cores")?;
-    let totals = report::play(args.from, args.seeds, jobs, options, args.keep_going, |seeds| {
-        eprintln!("simulate: {seeds} of {} seeds", args.seeds);
+    let totals = report::play(args.from, args.seeds, jobs, options, args.keep_going, |progress| match progress {
+        Progress::Seeds(seeds) => eprintln!("simulate: {seeds} of {} seeds", args.seeds),
+        Progress::Failed(seed, why) => eprintln!("simulate: seed {seed} FAILED: {why}"),
     })
     .context("starting a runtime")?;
     match &totals.failed {
-        Some(outcome) => {
-            if args.keep_going {
-                print(&totals, args.rate);
-                for (seed, why) in &totals.failures {
-                    println!("seed {seed} FAILED: {why}");
-                }
-                return Ok(false);
-            }
-            tell(outcome, options, true)?;
-            Ok(false)
-        }
-        None => {
-            print(&totals, args.rate);
-            Ok(true)
-        }
+        Some(outcome) if !args.keep_going => tell(outcome, options, true)?,
+        _ => print(&totals, args.rate),
     }
+    for (seed, why) in totals.failures.iter().filter(|_| args.keep_going) {
+        println!("seed {seed} FAILED: {why}");
+    }
+    Ok(totals.failed.is_none())
 }
 
 fn print(totals: &Totals, rate: bool) {

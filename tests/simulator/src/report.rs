@@ -13,6 +13,15 @@ const BATCH: u64 = 64;
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_secs(5);
 
+/// What is told while seeds are played.
+#[derive(Debug, Clone)]
+pub enum Progress {
+    /// So many were played.
+    Seeds(u64),
+    /// One failed, and why.
+    Failed(u64, String),
+}
+
 /// What many seeds came to.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
@@ -144,12 +153,12 @@ pub fn play(
     jobs: usize,
     options: Options,
     keep_going: bool,
-    progress: impl Fn(u64),
+    progress: impl Fn(Progress),
 ) -> std::io::Result<Totals> {
     let (taken, failed) = (AtomicU64::new(0), AtomicBool::new(false));
     let begun = Instant::now();
     let mut totals = Totals::default();
-    let (played, heard) = mpsc::channel::<u64>();
+    let (played, heard) = mpsc::channel::<Progress>();
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..jobs.max(1))
             .map(|_| {
@@ -163,10 +172,13 @@ pub fn play(
         drop(played);
         let (mut seeds, mut told) = (0, Instant::now());
         while let Ok(more) = heard.recv() {
-            seeds += more;
+            match more {
+                Progress::Seeds(more) => seeds += more,
+                failed @ Progress::Failed(..) => progress(failed),
+            }
             if told.elapsed() >= PROGRESS {
                 told = Instant::now();
-                progress(seeds);
+                progress(Progress::Seeds(seeds));
             }
         }
         for thread in threads {
@@ -188,7 +200,7 @@ fn thread(
     taken: &AtomicU64,
     on: impl Fn() -> bool,
     failed: &AtomicBool,
-    played: &mpsc::Sender<u64>,
+    played: &mpsc::Sender<Progress>,
 ) -> std::io::Result<Totals> {
     let simulator = Simulator::new()?;
     let mut totals = Totals::default();
@@ -201,13 +213,15 @@ fn thread(
         let last = count.min(first + BATCH);
         for seed in first..last {
             let outcome = simulator.simulate(from + seed, options);
-            if outcome.failure.is_some() {
+            if let Some(why) = &outcome.failure {
                 failed.store(true, Ordering::Relaxed);
+                // Nobody listens any more only if the listener panicked.
+                let _ = played.send(Progress::Failed(outcome.seed, why.clone()));
             }
             totals.add(outcome);
         }
-        // Nobody listens any more only if the listener panicked.
-        let _ = played.send(last - first);
+        // As above.
+        let _ = played.send(Progress::Seeds(last - first));
     }
     totals.busy = begun.elapsed();
     Ok(totals)

@@ -191,6 +191,11 @@ impl Script<'_> {
         if self.dice.chance(850) {
             let when = self.after(at, 20, 200);
             self.at(when, Happening::Person("ama", Deed::Approve, 0));
+            if self.dice.chance(80) {
+                // Who is first, the stop or the first change, is decided within milliseconds.
+                let stop = when + Millis(self.dice.between(0, 400));
+                self.at(stop, Happening::Person("kofi", Deed::Stop, 0));
+            }
         }
         for (permille, who, deed, least, most) in [
             (400, "kofi", Deed::Approve, 30, 400),

@@ -28,12 +28,14 @@ async fn switching(n: u32) -> (World, ReleaseId) {
     (world, release)
 }
 
-/// The numbers of the commits whose images were ever written to the cluster, in order of their first write.
+/// The numbers of the commits whose images were ever written to the cluster, in order of their first write; not those
+/// that were there before.
 fn written(world: &World) -> Vec<u32> {
     let mut order = Vec::new();
     for effect in world.cluster.effects() {
         let Value::Workload { digest, .. } = effect.to else { continue };
-        let n = (0..10).find(|n| digest == image("api", *n) || digest == image("web", *n)).unwrap();
+        let number = (1..10).find(|n| digest == image("api", *n) || digest == image("web", *n));
+        let Some(n) = number else { continue };
         if !order.contains(&n) {
             order.push(n);
         }
@@ -72,7 +74,7 @@ async fn an_older_commit_that_comes_late_is_recorded_and_never_released() {
     world.run_until(Millis::minutes(20), "release 1 is live", is(release, "live")).await;
     world.run_for(Millis::hours(3)).await;
     assert!(world.all_serve(5));
-    assert_eq!((written(&world), opened(&world).await), (vec![5, 0], 1), "5 came, and what was before it was let go");
+    assert_eq!((written(&world), opened(&world).await), (vec![5], 1));
     assert_eq!(world.ending(release).await, Some(Ending::Live));
     let is_told = |what: &What| matches!(what, What::Outdated { why, .. } if why.starts_with("it is an ancestor of"));
     assert_eq!(count(&world, is_told).await, 1, "it was not dropped either: the ledger says why it does not go");

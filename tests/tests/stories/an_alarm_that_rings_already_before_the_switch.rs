@@ -85,7 +85,6 @@ async fn its_event_that_comes_late_in_the_watch_undoes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "defect: gate alarms takes a told OK for newer than its own later reading"]
 async fn a_message_that_says_it_is_well_is_not_believed() {
     let mut world = held().await;
     // The message says OK; whoever looks sees that it still rings.

@@ -44,7 +44,6 @@ async fn green_starts_with_what_blue_has_now() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "defect: replicas changed by an autoscaler are taken for a value that Portcullis never wrote"]
 async fn live_blue_scaled_up_during_the_release_is_returned_to_without_a_person() {
     let mut world = verifying().await;
     scale(&world, Colour::Blue, image("api", 0), 6);
@@ -57,7 +56,6 @@ async fn live_blue_scaled_up_during_the_release_is_returned_to_without_a_person(
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "defect: replicas changed by an autoscaler are taken for a value that Portcullis never wrote"]
 async fn live_blue_scaled_up_is_not_scaled_down_by_giving_the_release_up() {
     let mut world = verifying().await;
     scale(&world, Colour::Blue, image("api", 0), 6);
@@ -71,7 +69,6 @@ async fn live_blue_scaled_up_is_not_scaled_down_by_giving_the_release_up() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "defect: replicas changed by an autoscaler are taken for a value that Portcullis never wrote"]
 async fn green_scaled_up_in_the_watch_is_drained_without_a_person() {
     let mut world = verifying().await;
     world.run_until_phase("watching").await;
@@ -86,7 +83,6 @@ async fn green_scaled_up_in_the_watch_is_drained_without_a_person() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "defect: replicas changed by an autoscaler are taken for a value that Portcullis never wrote"]
 async fn green_scaled_up_before_it_is_claimed_keeps_what_it_was_given() {
     let mut world = verifying().await;
     scale(&world, Colour::Green, image("api", 1), 4);
@@ -96,7 +92,6 @@ async fn green_scaled_up_before_it_is_claimed_keeps_what_it_was_given() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "defect: replicas changed by an autoscaler are taken for a value that Portcullis never wrote"]
 async fn old_blue_scaled_by_its_autoscaler_is_let_go_when_its_time_is_over() {
     let mut world = verifying().await;
     world.run_until_phase("live").await;

@@ -103,7 +103,6 @@ async fn after_its_first_change_an_alarm_it_began_with_still_undoes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "defect: an alarm's event is routed by the policy in force only, not by the release's own"]
 async fn after_its_first_change_the_event_of_an_alarm_it_began_with_is_still_routed_to_it() {
     let mut world = watching().await;
     put_in_force(&world, |policy| policy.watch.alarms_roll_back = vec!["other-*".into()]);

@@ -176,11 +176,7 @@ fn finish(target: &mut Target, id: ReleaseId, at: Timestamp, intention: Seq, out
                 known.confirmed = Some(Stamp { fence, value: write.to });
                 known.meant.retain(|seq, _| *seq > intention);
             }
-            Outcome::Drift(_) => {
-                if let Some(known) = target.objects.get_mut(&write.object) {
-                    known.meant.remove(&intention);
-                }
-            }
+            // Refused once, it stays known as meant: another driver's copy of it may still be on its way.
             _ => {}
         }
     }

@@ -279,7 +279,7 @@ impl Release {
                 return;
             }
             (Action::Write(Write { object, .. }), Outcome::Written | Outcome::Drift(_)) => object,
-            (Action::AwaitReady(ask), Outcome::Seen(_)) => &ask.object,
+            (Action::AwaitReady(ask), Outcome::Seen(_) | Outcome::Drift(_)) => &ask.object,
             _ => return,
         };
         let drift = matches!(outcome, Outcome::Drift(_));
@@ -319,6 +319,22 @@ impl Release {
                 }
             }
             (Step::Stopping(s), false) if s == intention => Step::Stopped(s),
+            // The fence was taken off while its readiness was awaited: it is written again.
+            (Step::Rising(s), true) if s == intention => Step::Idle,
+            (Step::Confirming(s), true) if s == intention => {
+                if worker {
+                    Step::Clear
+                } else {
+                    Step::Up
+                }
+            }
+            (Step::Ending(s), true) if s == intention => {
+                if progress.share == 0 {
+                    Step::Up
+                } else {
+                    Step::Firm
+                }
+            }
             (Step::Rising(s), _) if s == intention => {
                 if serves_once_up {
                     progress.share = 10_000;
@@ -345,7 +361,15 @@ fn back_step(step: BackStep, intention: Seq, drift: bool, worker: bool) -> BackS
     match (step, drift) {
         (BackStep::Stopping(_), true) => BackStep::Idle,
         (BackStep::Stopping(s), false) if s == intention => BackStep::Stopped(s),
-        (BackStep::Ending(s), _) if s == intention => BackStep::Clear,
+        (BackStep::Ending(s), true) if s == intention => BackStep::Idle,
+        (BackStep::Ending(s), false) if s == intention => BackStep::Clear,
+        (BackStep::Confirming(s), true) if s == intention => {
+            if worker {
+                BackStep::Clear
+            } else {
+                BackStep::Idle
+            }
+        }
         (BackStep::Claiming(_), true) => {
             if worker {
                 BackStep::Clear

@@ -1,7 +1,7 @@
 //! The way back: it waits for no gate, covers everything the release may have touched, and ends in a known state.
 
 use super::Draft;
-use crate::action::{ObjectKey, Purpose, Value};
+use crate::action::{ObjectKey, Purpose, Stamp, Value};
 use crate::event::{End, Reason, What};
 use crate::names::{ReleaseId, ServiceName};
 use crate::policy::{Colour, Service, ServiceKind, Strategy};
@@ -48,7 +48,8 @@ impl Draft<'_> {
         let since = self.now() - governor.within;
         let recent = self.target().rollbacks.iter().filter(|at| **at >= since).count();
         if recent >= usize::from(governor.rollbacks.max(1)) && self.target().line_stopped.is_none() {
-            let why = format!("{recent} automatic rollbacks within {}", governor.within);
+            let many = if recent == 1 { "rollback" } else { "rollbacks" };
+            let why = format!("{recent} automatic {many} within {}", governor.within);
             self.push(What::LineStopped { why });
         }
     }
@@ -101,7 +102,13 @@ impl Draft<'_> {
             return;
         };
         let old_object = ObjectKey::workload(&service.name, old.colour);
-        let old_value = Value::Workload { digest: old.digest, replicas: old.replicas.max(progress.replicas) };
+        // An autoscaler may have given it more meanwhile: nobody takes those away from what is about to serve.
+        let scaled = match self.target().objects.get(&old_object).and_then(|known| known.confirmed.as_ref()) {
+            Some(Stamp { value: Value::Workload { digest, replicas }, .. }) if *digest == old.digest => *replicas,
+            _ => 0,
+        };
+        let replicas = old.replicas.max(progress.replicas).max(scaled);
+        let old_value = Value::Workload { digest: old.digest, replicas };
         // Where the old digest comes back in the same Deployment, there is nothing beside it to stop or drain.
         let rolling = rolling || old.colour == progress.colour;
         let stop_first = matches!(service.kind, ServiceKind::Worker { overlap: false }) && !rolling;
@@ -109,10 +116,7 @@ impl Draft<'_> {
             BackStep::Idle if stop_first => self.intend_write(id, own, at_rest, Purpose::Restore),
             BackStep::Stopped(after) => self.await_ready(id, own, digest, 0, after),
             BackStep::Idle | BackStep::Clear => self.intend_write(id, old_object, old_value, Purpose::Restore),
-            BackStep::Claimed(after) => {
-                let replicas = old.replicas.max(progress.replicas);
-                self.await_ready(id, old_object, old.digest, replicas, after);
-            }
+            BackStep::Claimed(after) => self.await_ready(id, old_object, old.digest, replicas, after),
             BackStep::Firm if service.is_worker() && (stop_first || rolling) => self.back(id, &service.name),
             BackStep::Firm if service.is_worker() => self.intend_write(id, own, at_rest, Purpose::Restore),
             BackStep::Firm => {

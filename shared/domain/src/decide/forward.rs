@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Draft;
-use crate::action::{Action, AwaitReady, Found, Measure, ObjectKey, Purpose, Value, Write};
+use crate::action::{Action, AwaitReady, Found, Measure, ObjectKey, Purpose, Value};
 use crate::event::{Reason, What};
 use crate::names::{ReleaseId, Seq, ServiceName};
 use crate::policy::{Colour, Metric, Policy, Service, ServiceKind, Strategy};
@@ -25,6 +25,22 @@ pub(super) fn is_ready(ask: &AwaitReady, found: &Found) -> bool {
         Value::Traffic { .. } => false,
     };
     fenced && holds && if ask.replicas == 0 { found.ready == 0 } else { found.ready >= ask.replicas }
+}
+
+/// Whether somebody took our fence off while readiness is awaited: then nobody can say what happened to the object.
+/// An older fence of ours may be an old reading, and is waited out.
+pub(super) fn is_disturbed(ask: &AwaitReady, found: &Found) -> bool {
+    match &found.stamp {
+        Some(stamp) => stamp.fence.is_none(),
+        None => ask.replicas > 0,
+    }
+}
+
+fn is_same_image(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Workload { digest: one, .. }, Value::Workload { digest: other, .. }) => one == other,
+        (one, other) => one == other,
+    }
 }
 
 impl Draft<'_> {
@@ -58,7 +74,35 @@ impl Draft<'_> {
         Some(self.release(id)?.artifacts.get(service)?.digest)
     }
 
+    /// Puts our fence on every object of the release that has none, its value as it is. A write that expects no fence
+    /// could land late on an object whose fence somebody took off, and undo a rollback.
+    fn mark(&mut self, id: ReleaseId, policy: &Policy) -> bool {
+        let changing: Vec<&Service> =
+            policy.services.iter().filter(|service| self.changing(id, service).is_some()).collect();
+        let mut unmarked: Vec<(ObjectKey, Value)> = Vec::new();
+        for service in changing {
+            let workloads = [Colour::Blue, Colour::Green].map(|colour| ObjectKey::workload(&service.name, colour));
+            for object in workloads.into_iter().chain([ObjectKey::traffic(&service.name)]) {
+                let known = self.target().objects.get(&object).and_then(|known| known.confirmed.as_ref());
+                if let Some(stamp) = known.filter(|stamp| stamp.fence.is_none()) {
+                    unmarked.push((object, stamp.value));
+                }
+            }
+        }
+        let done = unmarked.is_empty();
+        for (object, value) in unmarked {
+            let is_marked = |action: &Action| matches!(action, Action::Write(write) if write.object == object);
+            if !self.is_outstanding(id, is_marked) {
+                self.intend_write(id, object, value, Purpose::Mark);
+            }
+        }
+        done
+    }
+
     fn deploy(&mut self, id: ReleaseId, policy: &Policy, wave: u16) {
+        if !self.mark(id, policy) {
+            return;
+        }
         let mut all_up = true;
         for service in policy.services.iter().filter(|service| service.wave == wave) {
             let Some(progress) = self.changing(id, service) else { continue };
@@ -230,8 +274,14 @@ impl Draft<'_> {
     }
 
     /// An object holds something else than expected. What is one of ours is gone on from; else a person is asked.
-    pub(super) fn drifted(&mut self, id: ReleaseId, intention: Seq, write: &Write, found: &Found) {
-        let known = self.expected(&write.object);
+    pub(super) fn drifted(
+        &mut self,
+        id: ReleaseId,
+        intention: Seq,
+        (object, to): (&ObjectKey, Option<Value>),
+        found: &Found,
+    ) {
+        let known = self.expected(object);
         let (ledger, seq) = (self.target().ledger.clone(), self.target().seq);
         let ours = found.foreign.is_none()
             && match &found.stamp {
@@ -241,18 +291,17 @@ impl Draft<'_> {
                         .fence
                         .as_ref()
                         .is_none_or(|fence| Some(&fence.ledger) == ledger.as_ref() && fence.seq <= seq);
-                    let values = known.iter().flatten().map(|stamp| stamp.value);
-                    fence_is_ours && (stamp.value == write.to || values.into_iter().any(|value| value == stamp.value))
+                    let mut values = known.iter().flatten().map(|stamp| stamp.value).chain(to);
+                    // How many pods a workload has is an autoscaler's business, too: only another image is not ours.
+                    fence_is_ours && values.any(|value| is_same_image(&value, &stamp.value))
                 }
             };
         let outcome = crate::action::Outcome::Drift(found.clone());
         self.done(id, intention, &outcome);
-        let object = write.object.clone();
-        self.push(What::Drifted { release: id, object, found: found.clone(), ours });
+        self.push(What::Drifted { release: id, object: object.clone(), found: found.clone(), ours });
         if !ours {
             let by = found.written_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-            let why =
-                format!("{} was changed{by}; it holds what Portcullis never wrote. Not overwritten", write.object);
+            let why = format!("{object} was changed{by}; it holds what Portcullis never wrote. Not overwritten");
             self.needs_help(id, why);
         }
     }

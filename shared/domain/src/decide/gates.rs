@@ -148,6 +148,11 @@ impl Draft<'_> {
     /// The first reading is the baseline; later ones show what others changed while nothing of ours was in flight.
     pub(super) fn compare_live(&mut self, objects: &BTreeMap<ObjectKey, Found>) {
         let found = serving(objects, self.policy, &self.target().live);
+        // A restored ledger takes nothing of what it no longer knows for given until a person raised its epoch.
+        let ledger = &self.given.ledger;
+        if objects.iter().any(|(object, found)| self.target().is_beyond(ledger, object, found)) {
+            return;
+        }
         if !self.target().adopted {
             let ledger = self.given.ledger.clone();
             self.push(What::Adopted { ledger, live: found, objects: objects.clone() });
@@ -204,7 +209,9 @@ impl Draft<'_> {
     /// `None` while there are no facts.
     pub(super) fn judge(&mut self, id: ReleaseId) -> Option<Judgement> {
         let facts = self.facts_of(id)?;
-        if !self.target().adopted {
+        let ledger = &self.given.ledger;
+        let beyond = facts.objects.iter().any(|(object, found)| self.target().is_beyond(ledger, object, found));
+        if !self.target().adopted && !beyond {
             return None;
         }
         // Hashing a policy costs more than all gates together: it is done again only if the file changed meanwhile.
@@ -293,7 +300,8 @@ impl Draft<'_> {
                 let before = before.map(|(name, serving)| (name.clone(), serving.clone())).collect();
                 let (keep, within) = (policy.backup_keep, policy.limits.backup);
                 self.push(What::Began { release: id, plan, policy, before, objects: facts.objects.clone() });
-                let prefix = format!("{}/releases/{id}/", self.policy.target);
+                // Of this attempt alone: after a restore a number may be used again.
+                let prefix = format!("{}/releases/{id}/{}/", self.policy.target, self.now().0);
                 self.intend(id, Action::BackUp { prefix, keep }, None, within);
             }
         }

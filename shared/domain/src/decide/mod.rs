@@ -179,7 +179,12 @@ impl<'a> Draft<'a> {
             (Action::AwaitReady(ask), Outcome::Seen(found)) if forward::is_ready(ask, found) => {
                 self.done(release, intention, outcome);
             }
-            (Action::Write(write), Outcome::Drift(found)) => self.drifted(release, intention, write, found),
+            (Action::AwaitReady(ask), Outcome::Seen(found)) if forward::is_disturbed(ask, found) => {
+                self.drifted(release, intention, (&ask.object, None), found);
+            }
+            (Action::Write(write), Outcome::Drift(found)) => {
+                self.drifted(release, intention, (&write.object, Some(write.to)), found);
+            }
             (Action::Write(_), Outcome::Written)
             | (Action::BackUp { .. }, Outcome::BackedUp { .. })
             | (Action::RunTest { .. }, Outcome::TestPassed { .. }) => self.done(release, intention, outcome),

@@ -77,7 +77,8 @@ impl Draft<'_> {
         }
     }
 
-    /// An alarm changed. Older changes than the one known say nothing, in whatever order they come.
+    /// An alarm changed. An older change than the one known says nothing of now; one that rang while a release served
+    /// undoes it even if its message comes after the all-clear.
     pub(super) fn alarm(
         &mut self,
         alarm: &AlarmName,
@@ -88,7 +89,8 @@ impl Draft<'_> {
     ) {
         let fact = AlarmFact { state, changed_at };
         let known = self.target().alarms.get(alarm);
-        if known.is_some_and(|known| known.changed_at > changed_at || *known == fact) {
+        let late = known.is_some_and(|known| known.changed_at > changed_at);
+        if known == Some(&fact) || (late && state != AlarmState::Alarm) {
             return;
         }
         let ids = [self.target().in_flight, self.target().live_release];
@@ -103,9 +105,11 @@ impl Draft<'_> {
         if !concerns || suppressed {
             return;
         }
-        self.actor = Actor::Outside;
-        self.push(What::AlarmSeen { alarm: alarm.clone(), fact });
-        self.actor = Actor::Portcullis;
+        if !late {
+            self.actor = Actor::Outside;
+            self.push(What::AlarmSeen { alarm: alarm.clone(), fact });
+            self.actor = Actor::Portcullis;
+        }
         if state != AlarmState::Alarm {
             return;
         }
@@ -119,7 +123,11 @@ impl Draft<'_> {
             }
             if named(&policy.watch.alarms_roll_back) {
                 self.begin_rollback(id, Reason::Alarm { alarm: alarm.clone(), reason: reason.to_owned() });
-            } else if named(&policy.watch.alarms_ask) && release.asking.is_none() && release.phase != Phase::Live {
+            } else if !late
+                && named(&policy.watch.alarms_ask)
+                && release.asking.is_none()
+                && release.phase != Phase::Live
+            {
                 self.ask(id, format!("alarm {alarm} rings; promote the release, or roll it back"));
             }
         }

@@ -1,7 +1,7 @@
 //! Gate `alarms`: no alarm the policy names rings already, and every pattern names one.
 
 use super::{Case, plural};
-use crate::facts::AlarmState;
+use crate::facts::{AlarmFact, AlarmState};
 use crate::glob;
 use crate::verdict::GateResult;
 
@@ -21,8 +21,9 @@ pub(super) fn judge(case: &Case<'_>) -> Option<GateResult> {
     }
     let mut well = 0;
     for (alarm, fact) in &case.facts.alarms {
-        // A change told to us later than this reading is the newer truth.
-        let fact = case.target.alarms.get(alarm).filter(|told| told.changed_at > fact.changed_at).unwrap_or(fact);
+        // A message may make it worse than our own reading, never better.
+        let worse = |told: &&AlarmFact| told.changed_at > fact.changed_at && told.state == AlarmState::Alarm;
+        let fact = case.target.alarms.get(alarm).filter(worse).unwrap_or(fact);
         let accepted = case.release.accepted_alarms.contains(alarm);
         match fact.state {
             AlarmState::Alarm if accepted => {

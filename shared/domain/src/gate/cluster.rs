@@ -29,13 +29,11 @@ pub(super) fn judge(case: &Case<'_>) -> GateResult {
                 "the other installation gives the object up, or its annotation is removed by a person",
             ));
         }
-        let newer = found.stamp.as_ref().and_then(|stamp| stamp.fence.as_ref()).filter(|fence| {
-            fence.ledger == case.given.ledger && (fence.epoch, fence.seq) > (case.target.epoch, case.target.seq)
-        });
-        if let Some(fence) = newer {
+        let fence = found.stamp.as_ref().and_then(|stamp| stamp.fence.as_ref());
+        if let Some(fence) = fence.filter(|_| case.target.is_beyond(&case.given.ledger, object, found)) {
             parts.push(GateResult::hold(
                 "ledger",
-                format!("{object} carries {fence}, newer than this ledger: it was restored from a backup"),
+                format!("{object} carries {fence}, which this ledger never issued: it was restored from a backup"),
                 "a person raises the epoch",
             ));
         }

@@ -33,6 +33,9 @@ pub(super) fn skip(case: &Case<'_>, result: GateResult) -> GateResult {
     let people: BTreeSet<&Subject> = said.iter().map(|glass| &glass.who).collect();
     let wanted = usize::from(quorum.count.max(2));
     let mut evidence: Vec<String> = said.iter().map(|glass| format!("{}: {}", glass.who, glass.reason)).collect();
+    if people.is_empty() {
+        return result;
+    }
     if people.len() < wanted {
         let mut result = result;
         evidence.push(format!("{} of {wanted} of {} would skip it", people.len(), quorum.group));

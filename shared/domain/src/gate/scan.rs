@@ -69,6 +69,10 @@ fn incomplete(name: &str, scan: &ScanFact, rule: &ScanRule, now: Timestamp) -> O
             Some(at) if now.since(at) > rule.max_age => {
                 hold(format!("the scan of {name} is older than {}", rule.max_age), "its image is scanned again")
             }
+            Some(at) if now.since(at) < rule.settle => {
+                let why = format!("the scan of {name} is complete for less than {}: findings may follow", rule.settle);
+                Some(GateResult { until: Some(at + rule.settle), ..GateResult::hold(name, why, "it has settled") })
+            }
             Some(_) => None,
         },
     }

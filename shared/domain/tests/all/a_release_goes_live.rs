@@ -423,7 +423,7 @@ fn a_ledger_restored_from_a_backup_is_loud_and_goes_on_once_a_person_raised_the_
     world.build(2, "amara");
     let id = world.push(2);
     world.approve("kofi", id);
-    assert!(world.gate(id, "cluster").contains("newer than this ledger"), "{}", world.gate(id, "cluster"));
+    assert!(world.gate(id, "cluster").contains("which this ledger never issued"), "{}", world.gate(id, "cluster"));
     assert_eq!(world.phase(id), Some(Phase::Gated));
     world.command("kofi", Command::RaiseEpoch { reason: "restored from the 02:00 backup".into() });
     world.pass(Millis::minutes(8));

@@ -29,10 +29,16 @@ impl Recorder {
         let mut done = 0;
         let mut failed = None;
         for policy in self.ports.policies.all() {
-            if !route::concerns(&policy, fact) {
+            let own;
+            let policy = if route::concerns(&policy, fact) {
+                &policy
+            } else if let Some(frozen) = self.frozen_concern(&policy, fact).await? {
+                own = frozen;
+                &own
+            } else {
                 continue;
-            }
-            match self.ingest_for(&policy, fact).await {
+            };
+            match self.ingest_for(policy, fact).await {
                 Ok(Some((events, already))) => {
                     ingested.targets.push((policy.target.clone(), events));
                     done += usize::from(already);
@@ -49,6 +55,24 @@ impl Recorder {
         }
         ingested.already_done = done > 0 && done == ingested.targets.len();
         Ok(ingested)
+    }
+
+    /// The policy that a release in flight or in its window runs on, where an alarm is named by it and no longer by the
+    /// one in force. Only targets of the alarm's own account and region are asked.
+    async fn frozen_concern(&self, policy: &SealedPolicy, fact: &Fact) -> Result<Option<SealedPolicy>, RecordError> {
+        let same =
+            |ours: &Option<String>, theirs: &Option<String>| ours.is_none() || theirs.is_none() || ours == theirs;
+        let place = &policy.place;
+        if !matches!(fact.kind, FactKind::AlarmChanged { .. })
+            || !same(&place.account, &fact.account)
+            || !same(&place.region, &fact.region)
+        {
+            return Ok(None);
+        }
+        let state = self.load(&policy.target).await?.state;
+        let own = [state.in_flight, state.live_release].into_iter().flatten();
+        let mut frozen = own.filter_map(|id| state.releases.get(&id)?.policy.clone());
+        Ok(frozen.find(|frozen| route::concerns(frozen, fact)).map(SealedPolicy::from_arc))
     }
 
     /// Records a fact for one target: the number of events, and whether it was done before. None = it says nothing

@@ -350,16 +350,13 @@ impl<'a> Court<'a> {
         };
         let colours = [Colour::Blue, Colour::Green];
         let kind = self.policy.service(service).map(|service| service.kind);
-        let serving: Vec<Digest> = match self.objects.get(&ObjectKey::traffic(service)) {
-            Some((_, Value::Traffic { green })) => colours
-                .into_iter()
-                .filter(|colour| if *colour == Colour::Green { *green > 0 } else { *green < 10_000 })
-                .filter_map(|colour| Some(workload(colour)?.0))
-                .collect(),
-            _ => {
-                let running = colours.into_iter().filter_map(workload).filter(|(_, replicas)| *replicas > 0);
-                running.map(|(digest, _)| digest).collect()
-            }
+        let traffic = self.objects.get(&ObjectKey::traffic(service)).map(|(_, value)| *value);
+        let serving: Vec<Digest> = if let Some(Value::Traffic { green }) = traffic {
+            let gets = |colour: &Colour| if *colour == Colour::Green { green > 0 } else { green < 10_000 };
+            colours.into_iter().filter(gets).filter_map(|colour| Some(workload(colour)?.0)).collect()
+        } else {
+            let running = colours.into_iter().filter_map(workload).filter(|(_, replicas)| *replicas > 0);
+            running.map(|(digest, _)| digest).collect()
         };
         if matches!(kind, Some(ServiceKind::Worker { overlap: false })) && serving.len() > 1 {
             return Err(format!("invariant 2: old and new {service} run at once, which its policy forbids"));

@@ -82,7 +82,11 @@ impl Ledger for Line {
     }
 
     async fn scopes(&self, scopes: &[Scope]) -> PortResult<Vec<ScopeState>> {
-        self.call("scopes", self.outside.ledger.scopes(scopes)).await
+        let states = self.call("scopes", self.outside.ledger.scopes(scopes)).await?;
+        if self.outside.broken == Some(Broken::Stops) {
+            return Ok(states.into_iter().map(|state| ScopeState { stop: None, ..state }).collect());
+        }
+        Ok(states)
     }
 
     async fn all_scopes(&self) -> PortResult<Vec<(Scope, ScopeState)>> {

@@ -86,7 +86,7 @@ impl Outside {
     pub(crate) fn lose_a_backup(&self) {
         let stored = at_once(Blobs::list(&*self.blobs, "")).and_then(Result::ok).unwrap_or_default();
         if stored.iter().any(|key| key.ends_with("index.json"))
-            && let Some(file) = stored.iter().find(|key| key.ends_with(".yaml"))
+            && let Some(file) = stored.iter().find(|key| key.contains("/backup-"))
         {
             self.blobs.damage(file, b"");
         }

@@ -72,6 +72,7 @@ pub fn policy() -> Policy {
             scan: Some(ScanRule {
                 severities: BTreeMap::from([(Severity::Critical, ScanAction::Block { above: 0 })]),
                 max_age: Millis::days(1),
+                settle: Millis(0),
                 waivers: vec![],
             }),
             approvals: vec![Quorum { count: 1, group: GroupName::new("release-managers").unwrap() }],

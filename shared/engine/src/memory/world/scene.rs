@@ -49,6 +49,7 @@ impl World {
                 scan: Some(ScanRule {
                     severities: BTreeMap::from([(Severity::Critical, ScanAction::Block { above: 0 })]),
                     max_age: Millis::days(7),
+                    settle: Millis(0),
                     waivers: Vec::new(),
                 }),
                 approvals: vec![Quorum { count: 1, group: managers.clone() }],
