@@ -14,6 +14,7 @@
 //! Every struct is taken apart field by field and without `..`: a field that is added to the domain does not compile
 //! here until somebody decided on which side it is.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use ahash::{AHasher, RandomState};
@@ -33,6 +34,14 @@ const FRESH: Millis = Millis::minutes(1);
 /// A hasher that gives the same numbers in every run.
 pub(crate) fn hasher() -> AHasher {
     RandomState::with_seeds(1, 2, 3, 4).build_hasher()
+}
+
+/// A map by such numbers.
+pub(crate) type Numbered<V> = HashMap<u64, V, RandomState>;
+
+/// An empty one.
+pub(crate) fn numbered<V>() -> Numbered<V> {
+    HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4))
 }
 
 /// The number of a target, and the positions in it in the order in which they occur.

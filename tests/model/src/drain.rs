@@ -13,6 +13,7 @@ use crate::cast::{ALL, COMMITS, Held, PARTS};
 use crate::ledger::Task;
 use crate::model::{Model, is_moving};
 use crate::property;
+use crate::tell;
 use crate::signal::Ask;
 use crate::state::{Driver, Left, State};
 use crate::variant::Variant;
@@ -61,7 +62,7 @@ impl Model {
                 break End { stuck: !self.escalates(&state), ..self.end_of(&state) };
             }
             match self.fair_step(&state, self.world.people_come) {
-                Some(next) => state = next,
+                Some((_, next)) => state = next,
                 None => break self.end_of(&state),
             }
         };
@@ -119,31 +120,31 @@ impl Model {
     }
 
     /// One step of the fair schedule; `None` = nothing is left to do.
-    pub(crate) fn fair_step(&self, state: &State, people: bool) -> Option<State> {
+    pub(crate) fn fair_step(&self, state: &State, people: bool) -> Option<(Act, State)> {
         let small = |at: usize| u8::try_from(at).unwrap_or(u8::MAX);
         if !state.patches.is_empty() {
-            return self.step(state, Act::Land(0));
+            return self.with(state, Act::Land(0));
         }
         for (at, driver) in state.drivers.iter().enumerate() {
             match driver {
                 Driver::Idle => {}
-                Driver::Sent(..) => return self.step(state, Act::ReadBack(small(at))),
+                Driver::Sent(..) => return self.with(state, Act::ReadBack(small(at))),
                 Driver::Holding(..) if self.world.variant == Variant::AppendToAnyVersion => {
-                    return self.step(state, Act::Decide(small(at)));
+                    return self.with(state, Act::Decide(small(at)));
                 }
-                Driver::Holding(..) | Driver::Decided(..) => return self.step(state, Act::Record(small(at))),
+                Driver::Holding(..) | Driver::Decided(..) => return self.with(state, Act::Record(small(at))),
             }
         }
         if let Some(at) = state.objects.iter().position(is_moving) {
-            return self.step(state, Act::Pods(small(at)));
+            return self.with(state, Act::Pods(small(at)));
         }
         if let Some(kind) = state.messages.iter().position(|copies| *copies > 0) {
-            return self.step(state, Act::Deliver(small(kind)));
+            return self.with(state, Act::Deliver(small(kind)));
         }
         for commit in (2..=COMMITS).filter(|commit| state.outside.pushed & (1 << commit) != 0) {
             for service in 0..self.cast.services.len() {
                 if self.is_unheard(state, commit, service)
-                    && let Some(next) = self.step(state, Act::SweepPush(commit, small(service)))
+                    && let Some(next) = self.with(state, Act::SweepPush(commit, small(service)))
                 {
                     return Some(next);
                 }
@@ -152,31 +153,31 @@ impl Model {
         self.fair_driver(state).or_else(|| self.fair_person(state, people)).or_else(|| self.fair_time(state))
     }
 
-    fn fair_driver(&self, state: &State) -> Option<State> {
+    fn fair_driver(&self, state: &State) -> Option<(Act, State)> {
         if !state.awake {
             let swept = self.world.variant != Variant::NoSweep;
-            return swept.then(|| self.step(state, Act::SweepWake)).flatten();
+            return swept.then(|| self.with(state, Act::SweepWake)).flatten();
         }
-        if let Some(next) = self.step(state, Act::Wake) {
+        if let Some(next) = self.with(state, Act::Wake) {
             return Some(next);
         }
         let due = || state.node.due.iter().enumerate().filter(|(_, due)| !state.lost.contains(&due.seq));
         for (at, due) in due() {
             if !matches!(due.task, Task::Write(_) | Task::BackUp(_) | Task::Test)
-                && let Some(next) = self.step(state, Act::Read(u8::try_from(at).unwrap_or(u8::MAX)))
+                && let Some(next) = self.with(state, Act::Read(u8::try_from(at).unwrap_or(u8::MAX)))
             {
                 return Some(next);
             }
         }
         let effect = due().find(|(_, due)| matches!(due.task, Task::Write(_) | Task::BackUp(_) | Task::Test));
-        effect.and_then(|(at, _)| self.step(state, Act::Take(0, u8::try_from(at).unwrap_or(u8::MAX))))
+        effect.and_then(|(at, _)| self.with(state, Act::Take(0, u8::try_from(at).unwrap_or(u8::MAX))))
     }
 
     /// Those whose approval is missing come, where the world asks where things end; else nobody does.
-    fn fair_person(&self, state: &State, people: bool) -> Option<State> {
+    fn fair_person(&self, state: &State, people: bool) -> Option<(Act, State)> {
         let paused = state.node.target.releases.iter().find(|(_, release)| release.paused);
         if let Some((id, _)) = paused {
-            return self.step(state, Act::Person(Ask::Resume, u8::try_from(id.0).unwrap_or(0)));
+            return self.with(state, Act::Person(Ask::Resume, u8::try_from(id.0).unwrap_or(0)));
         }
         if !people {
             return None;
@@ -193,17 +194,46 @@ impl Model {
                 let number = u8::try_from(id.0).unwrap_or(0);
                 let of = &mut asked.seen.releases[crate::cluster::release_index(id.0)];
                 of.plan = Some(plan.id);
-                return self.step(&asked, Act::Approve(who, number, false));
+                return self.with(&asked, Act::Approve(who, number, false));
             }
         }
         None
     }
 
-    fn fair_time(&self, state: &State) -> Option<State> {
+    fn fair_time(&self, state: &State) -> Option<(Act, State)> {
         if state.node.target.releases.is_empty() {
             return None;
         }
-        self.step(state, Act::Tick)
+        self.with(state, Act::Tick)
+    }
+
+    fn with(&self, state: &State, act: Act) -> Option<(Act, State)> {
+        self.step(state, act).map(|next| (act, next))
+    }
+
+    /// The fair schedule from a state to its end, one line per step, and what is there then.
+    pub fn tell_end(&self, state: &State) -> Vec<String> {
+        let mut state = state.clone();
+        state.left = Left { commands: u8::MAX, ..Left::default() };
+        state.outside.stopped = false;
+        let mut lines = Vec::new();
+        while lines.len() < MOST_STEPS
+            && !property::is_broken(&state)
+            && let Some((act, next)) = self.fair_step(&state, self.world.people_come)
+        {
+            lines.push(tell::step(self, &state, act));
+            state = next;
+            if state.node.target.releases.values().any(|release| release.asking.is_some()) && self.is_quiet(&state) {
+                break;
+            }
+        }
+        if lines.len() > 60 {
+            let more = lines.len() - 60;
+            lines.truncate(60);
+            lines.push(format!("... {more} more"));
+        }
+        lines.push(format!("{:?}, {state:?}", self.end_of(&state)));
+        lines
     }
 
     /// Every end of a world, by walking all of it.

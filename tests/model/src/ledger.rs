@@ -1,7 +1,6 @@
 //! The ledger of the world: the state of the target at a moment, found by what counts of it, and the real `decide`,
 //! `apply` and `next` on it. A decision is made once for each (state, signal) and remembered.
 
-use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +15,7 @@ use portcullis_domain::target::{Phase, Target};
 use portcullis_domain::time::Timestamp;
 use portcullis_domain::{apply, decide, next};
 
-use crate::canon::{canon, hasher};
+use crate::canon::{Numbered, canon, hasher, numbered};
 use crate::cast::{Cast, HORIZON, Held};
 use crate::note::{self, Note};
 use crate::signal::Sig;
@@ -98,8 +97,8 @@ pub struct Book {
     cast: Arc<Cast>,
     variant: Variant,
     given: [Vec<(portcullis_domain::scope::Scope, ScopeState)>; 2],
-    nodes: Vec<Mutex<HashMap<u64, Arc<Node>>>>,
-    decisions: Vec<Mutex<HashMap<u64, Arc<Decided>>>>,
+    nodes: Vec<Mutex<Numbered<Arc<Node>>>>,
+    decisions: Vec<Mutex<Numbered<Arc<Decided>>>>,
     next_id: AtomicU64,
 }
 
@@ -127,8 +126,8 @@ impl Book {
             given,
             cast,
             variant,
-            nodes: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            decisions: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            nodes: (0..SHARDS).map(|_| Mutex::new(numbered())).collect(),
+            decisions: (0..SHARDS).map(|_| Mutex::new(numbered())).collect(),
             next_id: AtomicU64::new(0),
         }
     }

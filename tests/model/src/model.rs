@@ -1,6 +1,6 @@
 //! The world as a model: which steps are possible, and what each leads to.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -8,6 +8,7 @@ use portcullis_domain::target::{Phase, Target};
 use stateright::{Model as Stateright, Property};
 
 use crate::action::Act;
+use crate::canon::{Numbered, numbered};
 use crate::cast::{COMMITS, Cast, EPOCH, Held, MOST_OBJECTS, PARTS, REQUIRED};
 use crate::cluster;
 use crate::drain::End;
@@ -28,10 +29,11 @@ pub struct Model {
     /// The ledger's states and decisions.
     pub book: Book,
     /// Where states end when faults stop.
-    pub(crate) ends: Vec<Mutex<HashMap<u64, End>>>,
+    pub(crate) ends: Vec<Mutex<Numbered<End>>>,
     /// The ends there are without faults; worlds that converge only.
     pub allowed: BTreeSet<End>,
     met: AtomicU32,
+    told: AtomicU32,
 }
 
 impl Model {
@@ -43,9 +45,10 @@ impl Model {
         let mut model = Self {
             cast,
             book,
-            ends: (0..64).map(|_| Mutex::default()).collect(),
+            ends: (0..64).map(|_| Mutex::new(numbered())).collect(),
             allowed: BTreeSet::new(),
             met: AtomicU32::new(0),
+            told: AtomicU32::new(0),
             world,
         };
         if model.world.converges {
@@ -64,6 +67,12 @@ impl Model {
     /// Whether something happened on any path explored so far.
     pub fn has_met(&self, met: Met) -> bool {
         self.met.load(Ordering::Relaxed) & met.bit() != 0
+    }
+
+    /// Whether something happened, told once: the checker keeps a path each time it is told.
+    pub(crate) fn tell(&self, met: Met) -> bool {
+        let untold = self.has_met(met) && self.told.load(Ordering::Relaxed) & met.bit() == 0;
+        untold && self.told.fetch_or(met.bit(), Ordering::Relaxed) & met.bit() == 0
     }
 
     /// The message of a push.
@@ -128,7 +137,7 @@ impl Model {
             if self.begins(&state) {
                 break;
             }
-            let Some(next) = self.fair_step(&state, true) else { break };
+            let Some((_, next)) = self.fair_step(&state, true) else { break };
             state = next;
         }
         state.left = self.world.left;

@@ -6,7 +6,7 @@ use portcullis_domain::plan::PlanId;
 use portcullis_domain::target::{Phase, Release, Target};
 use portcullis_domain::verdict::Verdict;
 
-use crate::cast::Cast;
+use crate::cast::{Cast, PARTS};
 use crate::ledger::is_blue_green;
 use crate::signal::{Hand, Scan, Sig};
 
@@ -29,8 +29,8 @@ pub enum Note {
     Intended(u64, u8, bool),
     /// The way back began, at this position.
     BackBegan(u64, u64),
-    /// The way back is over.
-    RolledBack(u64),
+    /// The way back is over; the objects of services that had something to return to, by bit.
+    RolledBack(u64, u8),
     /// A release ended otherwise, or went live.
     Met(Met),
     /// An event lacks what every decision must have in the ledger.
@@ -177,8 +177,10 @@ pub(crate) fn of(cast: &Cast, before: &Target, sig: &Sig, event: &Event, notes: 
             notes.push(Note::BackBegan(release.0, event.seq.0));
             notes.push(Note::Met(Met::RollingBack));
         }
-        What::RolledBack { release, .. } => {
-            notes.push(Note::RolledBack(release.0));
+        What::RolledBack { release: id, .. } => {
+            let to = release(id).and_then(|release| release.rollback.as_ref()).into_iter().flat_map(|back| back.to.keys());
+            let objects = to.fold(0, |bits, service| bits | (0b111 << (cast.service(service) * PARTS)));
+            notes.push(Note::RolledBack(id.0, objects));
             notes.push(Note::Met(Met::RolledBack));
         }
         What::WentLive { .. } => notes.push(Note::Met(Met::Live)),

@@ -65,7 +65,7 @@ fn one_in_flight(state: &State) -> bool {
 
 macro_rules! sometimes {
     ($($index:literal)*) => {
-        [$(|model: &Model, _: &State| model.has_met(Met::ALL[$index].0)),*]
+        [$(|model: &Model, _: &State| model.tell(Met::ALL[$index].0)),*]
     };
 }
 

@@ -12,6 +12,9 @@ use crate::property::INVARIANTS;
 use crate::tell;
 use crate::world::World;
 
+/// The invariants that speak of where a release ends.
+const LIVENESS: [&str; 3] = [INVARIANTS[6], INVARIANTS[7], INVARIANTS[8]];
+
 /// What came of exploring a world.
 pub struct Report {
     /// The world.
@@ -57,6 +60,10 @@ pub fn explore(world: World, threads: usize, until: Option<&'static str>, most: 
             // The checker remembers the last state it saw broken; the first one on its path says it all.
             for (state, act) in path.into_vec() {
                 if !holds(model, &state) {
+                    if LIVENESS.contains(&name) {
+                        steps.push("from here on nothing more goes wrong:".to_owned());
+                        steps.extend(model.tell_end(&state));
+                    }
                     break;
                 }
                 steps.extend(act.map(|act| tell::step(model, &state, act)));

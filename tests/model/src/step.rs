@@ -363,10 +363,10 @@ impl Model {
                 }
             }
             Note::BackBegan(release, seq) => state.seen.releases[of(release)].back = *seq,
-            Note::RolledBack(release) => {
+            Note::RolledBack(release, objects) => {
                 state.seen.releases[of(release)].rolled_back = true;
                 let back = state.seen.releases[of(release)].back;
-                if !self.is_covered(state, back) {
+                if !self.is_covered(state, back, *objects) {
                     state.seen.bad |= 1 << 4;
                 }
             }
@@ -376,11 +376,11 @@ impl Model {
     }
 
     /// Whether every object that a release could have named is fenced by its way back (or was changed by hand since).
-    fn is_covered(&self, state: &State, back: u64) -> bool {
+    fn is_covered(&self, state: &State, back: u64, named: u8) -> bool {
         let rolling = !crate::ledger::is_blue_green(&self.cast.policy);
         let covered = |(at, object): (usize, &Object)| {
             let never_named = rolling && at % PARTS != 0;
-            !self.cast.exists(at) || never_named || object.by_hand || object.fence >= back || object.fence == 0
+            named & (1 << at) == 0 || !self.cast.exists(at) || never_named || object.by_hand || object.fence >= back || object.fence == 0
         };
         state.objects.iter().enumerate().all(covered)
     }

@@ -134,7 +134,7 @@ impl Run {
         hub.schedule(scene::BEGIN, Happening::Sweep);
         hub.schedule(scene::BEGIN + NOTICES, Happening::Notices);
         let mut ending = Dice::new(seed, Purpose::Ending);
-        let deserted = ending.chance(40);
+        let deserted = ending.chance(120);
         let reader: Arc<dyn Notices> = match options.broken {
             Some(Broken::Notices) => Arc::new(Forgetful(outside.notices.clone())),
             _ => outside.notices.clone(),

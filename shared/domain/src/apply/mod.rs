@@ -168,17 +168,12 @@ fn apply_release(target: &mut Target, id: ReleaseId, seq: Seq, at: Timestamp, wh
 fn finish(target: &mut Target, id: ReleaseId, at: Timestamp, intention: Seq, outcome: &Outcome) {
     let Some(done) = target.outstanding.remove(&intention) else { return };
     let (ledger, epoch) = (target.ledger.clone(), target.epoch);
-    if let Action::Write(write) = &done.intention.action {
-        match outcome {
-            Outcome::Written => {
-                let fence = ledger.map(|ledger| Fence { ledger, epoch, seq: intention });
-                let known = target.objects.entry(write.object.clone()).or_default();
-                known.confirmed = Some(Stamp { fence, value: write.to });
-                known.meant.retain(|seq, _| *seq > intention);
-            }
-            // Refused once, it stays known as meant: another driver's copy of it may still be on its way.
-            _ => {}
-        }
+    // Refused, it stays known as meant: another driver's copy of it may still be on its way.
+    if let (Action::Write(write), Outcome::Written) = (&done.intention.action, outcome) {
+        let fence = ledger.map(|ledger| Fence { ledger, epoch, seq: intention });
+        let known = target.objects.entry(write.object.clone()).or_default();
+        known.confirmed = Some(Stamp { fence, value: write.to });
+        known.meant.retain(|seq, _| *seq > intention);
     }
     if let Some(release) = target.releases.get_mut(&id) {
         release.step_on(at, intention, &done.intention.action, outcome);
