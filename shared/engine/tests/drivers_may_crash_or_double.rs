@@ -248,8 +248,10 @@ async fn an_action_that_always_fails_is_performed_a_bounded_number_of_times() {
         let (appended, sent) = (world.state().await.seq, world.queue.sent());
         world.run_for(Millis::seconds(50)).await;
         let calls = world.faults.calls(op) - before;
-        assert!((1..=6).contains(&calls), "{op:?} was called {calls} times in a minute");
-        assert!(world.queue.sent() - sent <= 20, "{op:?}: {} wakes", world.queue.sent() - sent);
+        // Four objects get their mark at once; everything else is one at a time.
+        let at_once = if op == Op::Write { 4 } else { 1 };
+        assert!((1..=6 * at_once).contains(&calls), "{op:?} was called {calls} times in a minute");
+        assert!(world.queue.sent() - sent <= 20 * u64::from(at_once), "{op:?}: {} wakes", world.queue.sent() - sent);
         assert_eq!(world.state().await.seq, appended, "{op:?}: a failure that changes nothing is not appended");
     }
 }
@@ -260,7 +262,8 @@ async fn an_index_that_is_there_already_is_the_backup() {
     world.faults.hold_after_nth(Op::Put, 2);
     world.approve("kofi").await;
     world.settle().await;
-    let key = "shop/production/releases/1/index.json";
+    let stored = world.blobs.list("shop/production/releases/1/").await.unwrap();
+    let key = stored.iter().find(|key| key.ends_with("/index.json")).expect("the index was written");
     let first = world.blobs.get(key).await.unwrap().expect("the index was written, its outcome not");
     world.crash().await;
     world.faults.heal(Op::Put);
@@ -276,8 +279,9 @@ async fn a_damaged_backup_is_no_backup() {
     world.approve("kofi").await;
     world.settle().await;
     world.crash().await;
-    let files = world.blobs.list("shop/production/releases/1/backup-").await.unwrap();
-    world.blobs.damage(&files[0], b"not what it was");
+    let files = world.blobs.list("shop/production/releases/1/").await.unwrap();
+    let file = files.iter().find(|file| file.contains("/backup-")).unwrap();
+    world.blobs.damage(file, b"not what it was");
     world.faults.heal(Op::Put);
     world.run_for(Millis::minutes(20)).await;
     let release = world.newest().await;

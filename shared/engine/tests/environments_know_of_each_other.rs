@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portcullis_domain::facts::AlarmState;
 use portcullis_domain::names::{EnvName, TargetId};
 use portcullis_domain::policy::{Governor, Promotion, Same};
-use portcullis_domain::scope::Scope;
+use portcullis_domain::scope::{Scope, Stop};
 use portcullis_domain::target::Phase;
 use portcullis_domain::time::Millis;
 use portcullis_engine::breaker::{FleetBreaker, READER};
@@ -93,6 +93,8 @@ async fn an_automatic_rollback_is_noted_once_however_often_it_is_told_and_holds_
 async fn a_rollback_that_a_person_lifted_the_stop_after_is_not_noted_again() {
     let mut world = World::new();
     is_undone(&mut world, 1).await;
+    let stop = Stop { who: "kofi".parse().unwrap(), reason: "incident".into(), since: world.clock.now(), until: None };
+    world.recorder.set_stop(&Scope::All, Some(stop)).await.unwrap();
     world.recorder.set_stop(&Scope::All, None).await.unwrap();
     tell(&world).await;
     let all = world.ledger.scopes(&[Scope::All]).await.unwrap().remove(0);

@@ -79,7 +79,10 @@ impl Model {
         };
         // New pods are not ready before they come up; scaling keeps those that are there.
         let ready = if image(object.value) == image(Some(value)) { object.ready } else { 0 };
-        state.objects[index] = Object { value: Some(value), fence: seq, ready, by_hand: false };
+        // A mark takes what it finds: what a person moved stays theirs.
+        let by_hand = object.by_hand && object.value == Some(value) && !self.world.marks_own;
+        let pruned = object.pruned && write.purpose == Purpose::Mark;
+        state.objects[index] = Object { value: Some(value), fence: seq, ready, by_hand, pruned };
         if created {
             // It came up inert under its fence; the patch itself follows.
             state.patches.push(Patch { seq, write, orphan });
@@ -92,7 +95,8 @@ impl Model {
         let index = usize::from(write.object);
         let of = &state.seen.releases[release_index(write.release)];
         let back = of.back > 0 && (of.rolled_back || state.objects[index].fence >= of.back);
-        if write.purpose != Purpose::Restore && back {
+        // A mark moves nothing: it only fences what it found.
+        if !matches!(write.purpose, Purpose::Restore | Purpose::Mark) && back {
             state.seen.bad |= 1 << 4;
         }
         if state.outside.stored & (1 << write.release) == 0 {

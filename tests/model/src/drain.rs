@@ -13,9 +13,9 @@ use crate::cast::{ALL, COMMITS, Held, PARTS};
 use crate::ledger::Task;
 use crate::model::{Model, is_moving};
 use crate::property;
-use crate::tell;
 use crate::signal::Ask;
 use crate::state::{Driver, Left, State};
+use crate::tell;
 use crate::variant::Variant;
 
 /// Steps of the schedule within which every state must have ended.
@@ -266,4 +266,22 @@ fn course(state: &State) -> u64 {
 
 fn shard(key: u64) -> usize {
     usize::try_from(key >> 58).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::Ask;
+    use crate::state::Left;
+    use crate::world::{Begin, World};
+
+    #[test]
+    fn making_states_one_loses_no_end() {
+        let left = Left { crashes: 1, ticks: 1, approvals: 1, commands: 1, ..Left::default() };
+        let reduced = World { begin: Begin::Gated, left, asks: &[Ask::RollBack], ..World::plain("", "") };
+        let whole = World { reduced: false, ..reduced.clone() };
+        let ends = Model::new(reduced).all_ends();
+        assert!(ends.len() > 1, "it can end in more than one way: {ends:?}");
+        assert_eq!(ends, Model::new(whole).all_ends());
+    }
 }

@@ -13,6 +13,7 @@ pub mod cast;
 pub mod cluster;
 pub mod drain;
 pub mod ledger;
+mod memory;
 pub mod model;
 pub mod note;
 pub mod property;

@@ -16,7 +16,7 @@ use crate::ledger::{Book, Task};
 use crate::note::Met;
 use crate::property;
 use crate::signal::Object;
-use crate::state::{Driver, Left, MESSAGES, MOST_PATCHES, Outside, Seen, State};
+use crate::state::{Driver, Left, MESSAGES, Outside, Seen, State};
 use crate::variant::Variant;
 use crate::world::{Begin, Drift, World};
 
@@ -76,7 +76,7 @@ impl Model {
     }
 
     /// The message of a push.
-    pub(crate) fn push_message(&self, commit: u8, service: usize) -> usize {
+    pub(crate) fn push_message(commit: u8, service: usize) -> usize {
         usize::from(commit - 2) * 2 + service
     }
 
@@ -93,7 +93,7 @@ impl Model {
         }
         let mut messages = [0; MESSAGES];
         for service in 0..self.cast.services.len() {
-            messages[self.push_message(2, service)] = 1;
+            messages[Self::push_message(2, service)] = 1;
         }
         let mut outside = Outside { pushed: 1 << 2, ..Outside::default() };
         outside.scans[1] = self.world.scan;
@@ -157,7 +157,7 @@ impl Model {
                     acts.push(Act::Read(small(at)));
                 } else if let Some(driver) = idle {
                     let writes = matches!(due.task, Task::Write(_));
-                    if !writes || state.patches.len() < MOST_PATCHES {
+                    if !writes || state.patches.len() < self.world.patches {
                         acts.push(Act::Take(small(driver), small(at)));
                     }
                 }
@@ -271,7 +271,7 @@ impl Model {
 
     /// Whether the registry has an image that the ledger has not heard of, and no message of it is under way.
     pub(crate) fn is_unheard(&self, state: &State, commit: u8, service: usize) -> bool {
-        if self.world.variant == Variant::SeenIsDone && state.messages[self.push_message(commit, service)] == 0 {
+        if self.world.variant == Variant::SeenIsDone && state.messages[Self::push_message(commit, service)] == 0 {
             return false;
         }
         let target = &state.node.target;
@@ -282,7 +282,7 @@ impl Model {
             Some(release) => release.artifacts.values().any(|artifact| artifact.digest == digest),
             None => target.commits.iter().any(|tried| tried.commit == *sha) || target.outdated.contains(sha),
         };
-        !known && state.messages[self.push_message(commit, service)] == 0
+        !known && state.messages[Self::push_message(commit, service)] == 0
     }
 
     /// Whether nothing can happen but that time passes, or somebody acts from outside.

@@ -178,7 +178,8 @@ pub(crate) fn of(cast: &Cast, before: &Target, sig: &Sig, event: &Event, notes: 
             notes.push(Note::Met(Met::RollingBack));
         }
         What::RolledBack { release: id, .. } => {
-            let to = release(id).and_then(|release| release.rollback.as_ref()).into_iter().flat_map(|back| back.to.keys());
+            let to =
+                release(id).and_then(|release| release.rollback.as_ref()).into_iter().flat_map(|back| back.to.keys());
             let objects = to.fold(0, |bits, service| bits | (0b111 << (cast.service(service) * PARTS)));
             notes.push(Note::RolledBack(id.0, objects));
             notes.push(Note::Met(Met::RolledBack));

@@ -109,6 +109,8 @@ pub struct Object {
     pub ready: u8,
     /// Whether a person wrote it last.
     pub by_hand: bool,
+    /// Whether its annotation was taken off since we last wrote its value.
+    pub pruned: bool,
 }
 
 /// What the registry says of the scan of a commit's images.

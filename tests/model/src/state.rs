@@ -23,8 +23,6 @@ pub const SCAN_IS_CLEAN: usize = 5;
 pub const ALARM: usize = 6;
 /// The wake.
 pub const WAKE: usize = 7;
-/// Patches in flight at once.
-pub const MOST_PATCHES: usize = 4;
 
 /// One state.
 #[derive(Clone)]
@@ -179,8 +177,6 @@ impl State {
     /// Puts what has no order into one.
     pub(crate) fn sort(&mut self) {
         self.patches.sort_by_key(|patch| (patch.seq, patch.orphan));
-        // Two patches of one intention are one: after the first the other finds its own work, or is refused.
-        self.patches.dedup_by_key(|patch| patch.seq);
         // Drivers are alike: which of them does what is the same.
         let rank = |driver: &Driver| match driver {
             Driver::Idle => (3, 0),
@@ -233,13 +229,15 @@ impl State {
             hasher.write_u64(node.skeleton);
             node.seqs.iter().for_each(|seq| hasher.write_usize(rank(*seq)));
         };
-        let hash_object = |Object { value, fence, ready, by_hand }: &Object, hasher: &mut H| {
-            (value, rank(*fence), ready, by_hand).hash(hasher);
+        let hash_object = |Object { value, fence, ready, by_hand, pruned }: &Object, hasher: &mut H| {
+            (value, rank(*fence), ready, by_hand, pruned).hash(hasher);
         };
         let hash_write = |seq: u64, write: &FencedWrite, hasher: &mut H| {
             let FencedWrite { release, object, from, to, purpose } = write;
             (rank(seq), release, object, to, purpose, from.len()).hash(hasher);
-            from.iter().for_each(|found| found.map(|(fence, held)| (rank(fence), held)).hash(hasher));
+            for found in from {
+                found.map(|(fence, held)| (rank(fence), held)).hash(hasher);
+            }
         };
         let moment = |at: &Timestamp| at.0.wrapping_sub(now.0);
         let hash_hand = |seq: u64, hand: &Hand, hasher: &mut H| {
@@ -250,7 +248,9 @@ impl State {
                 Hand::BackedUp | Hand::Passed => {}
                 Hand::Facts(read) | Hand::Observed(read) => {
                     let Snapshot { objects, scans, alarm } = &**read;
-                    objects.iter().for_each(|object| hash_object(object, hasher));
+                    for object in objects {
+                        hash_object(object, hasher);
+                    }
                     (scans, alarm.as_ref().map(moment)).hash(hasher);
                 }
                 Hand::Measured(from, to, alarm) => {
@@ -259,7 +259,9 @@ impl State {
             }
         };
         hash_node(node, hasher);
-        objects.iter().for_each(|object| hash_object(object, hasher));
+        for object in objects {
+            hash_object(object, hasher);
+        }
         hasher.write_usize(patches.len());
         // Whether its sender lives makes no difference to a patch.
         for Patch { seq, write, orphan: _ } in patches {
@@ -280,7 +282,9 @@ impl State {
         let Outside { pushed, scans, alarm, stopped, stored } = outside;
         (pushed, scans, alarm.as_ref().map(moment), stopped, stored).hash(hasher);
         (messages, awake).hash(hasher);
-        lost.iter().for_each(|seq| hasher.write_usize(rank(*seq)));
+        for seq in lost {
+            hasher.write_usize(rank(*seq));
+        }
     }
 }
 

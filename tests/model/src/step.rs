@@ -4,13 +4,13 @@ use portcullis_domain::action::Purpose;
 use portcullis_domain::names::Seq;
 
 use crate::action::Act;
-use crate::cast::{ALL, Held, PARTS};
+use crate::cast::{ALL, Held};
 use crate::cluster::{self, release_index};
-use crate::ledger::{Decided, FencedWrite, Task};
+use crate::ledger::{FencedWrite, Task};
 use crate::model::{Model, is_moving};
-use crate::note::{Met, Note};
-use crate::signal::{Ask, Hand, Object, Scan, Sig};
-use crate::state::{ALARM, Driver, OfRelease, Patch, Read, SCAN_IS_BAD, SCAN_IS_CLEAN, State, WAKE};
+use crate::note::Met;
+use crate::signal::{Ask, Hand, Scan, Sig};
+use crate::state::{ALARM, Driver, Patch, Read, SCAN_IS_BAD, SCAN_IS_CLEAN, State, WAKE};
 use crate::variant::Variant;
 use crate::world::Drift;
 
@@ -23,7 +23,7 @@ impl Model {
                 next.left.pushes -= 1;
                 next.outside.pushed |= 1 << commit;
                 for service in 0..self.cast.services.len() {
-                    next.messages[self.push_message(commit, service)] = 1;
+                    next.messages[Self::push_message(commit, service)] = 1;
                 }
             }
             Act::Ring => {
@@ -50,7 +50,7 @@ impl Model {
                 if usize::from(kind) == WAKE {
                     next.awake = true;
                 } else {
-                    self.say(&mut next, &self.message(state, usize::from(kind)));
+                    self.say(&mut next, &Self::message(state, usize::from(kind)));
                 }
             }
             Act::Lose(kind) => {
@@ -130,7 +130,7 @@ impl Model {
                     return None;
                 }
             }
-            Act::ByHand(drift, at) => self.by_hand(&mut next, drift, usize::from(at)),
+            Act::ByHand(drift, at) => Self::by_hand(&mut next, drift, usize::from(at)),
             Act::Tick => {
                 next.left.ticks = next.left.ticks.saturating_sub(1);
                 next.node = self.book.later(&state.node, state.node.moment?);
@@ -152,6 +152,10 @@ impl Model {
     /// - A patch below its object's fence is refused whenever it arrives, because fences only grow (not in worlds where
     ///   a person takes annotations off, nor where the cluster is the broken part).
     fn reduce(&self, state: &mut State) {
+        if !self.world.reduced {
+            state.sort();
+            return;
+        }
         let heard = self.world.variant != Variant::OutcomeForAnyIntention;
         for at in 0..state.drivers.len() * usize::from(heard) {
             let (seq, hand) = match &state.drivers[at] {
@@ -185,6 +189,10 @@ impl Model {
             }
         }
         state.sort();
+        if !pruned {
+            // Two patches of one intention are one: after the first the other finds its own work, or is refused.
+            state.patches.dedup_by_key(|patch| patch.seq);
+        }
     }
 
     fn is_claim_unwritten(&self, write: &FencedWrite) -> bool {
@@ -192,7 +200,7 @@ impl Model {
         self.world.variant == Variant::NoClaim && claims && matches!(write.to, Held::Pods { replicas: 1.., .. })
     }
 
-    fn message(&self, state: &State, kind: usize) -> Sig {
+    fn message(state: &State, kind: usize) -> Sig {
         match kind {
             SCAN_IS_BAD => Sig::Scan { commit: 2, clean: false },
             SCAN_IS_CLEAN => Sig::Scan { commit: 2, clean: true },
@@ -291,7 +299,7 @@ impl Model {
         }
     }
 
-    fn by_hand(&self, state: &mut State, drift: Drift, at: usize) {
+    fn by_hand(state: &mut State, drift: Drift, at: usize) {
         state.left.drifts = state.left.drifts.saturating_sub(1);
         let object = &mut state.objects[at];
         match (drift, &mut object.value) {
@@ -303,85 +311,8 @@ impl Model {
                 *replicas += 1;
                 object.by_hand = true;
             }
-            (Drift::Prune, _) => object.fence = 0,
+            (Drift::Prune, _) => (object.fence, object.pruned) = (0, true),
             _ => {}
         }
-    }
-
-    /// Takes what was appended into the state, and into what the invariants remember.
-    fn absorb(&self, state: &mut State, decided: &Decided) {
-        if self.world.wakes && decided.node.id != state.node.id {
-            state.messages[WAKE] = 1;
-        }
-        state.node = decided.node.clone();
-        for note in &decided.notes {
-            self.remember(state, note);
-        }
-    }
-
-    fn remember(&self, state: &mut State, note: &Note) {
-        let quorum = u32::from(self.world.quorum);
-        let stopped = state.outside.stopped;
-        let of = |release: &u64| release_index(*release);
-        match note {
-            Note::Looked(release, clean) => {
-                state.seen.releases[of(release)].read = if *clean { Read::Clean } else { Read::Dirty };
-            }
-            Note::Opened(release, commit) => {
-                state.seen.releases[of(release)] = OfRelease { commit: *commit, ..OfRelease::default() };
-            }
-            Note::Planned(release, plan) => {
-                let of = &mut state.seen.releases[of(release)];
-                let same_again = if of.older == Some(*plan) { of.older_yes } else { 0 };
-                (of.older, of.older_yes) = (of.plan, of.yes);
-                (of.plan, of.yes) = (Some(*plan), same_again);
-            }
-            Note::Approved(release, who, plan, seen) => {
-                let of = &mut state.seen.releases[of(release)];
-                let counts = *who < 2 && Some(*plan) == of.plan && Some(*plan) == *seen;
-                of.yes |= if counts { 1 << who } else { 0 };
-            }
-            Note::Began(release, plan) => {
-                let of = &mut state.seen.releases[of(release)];
-                let approved = of.yes.count_ones() >= quorum && of.plan == Some(*plan);
-                of.began = approved && of.read == Read::Clean && !stopped;
-                state.seen.bad |= if approved { 0 } else { 1 << 3 };
-            }
-            Note::MayServe(release) => {
-                let of = &mut state.seen.releases[of(release)];
-                let approved = of.yes.count_ones() >= quorum;
-                of.may_serve = of.began && approved && of.read == Read::Clean && !stopped;
-                state.seen.bad |= if approved { 0 } else { 1 << 3 };
-            }
-            Note::Intended(release, _, forward) => {
-                let of = &state.seen.releases[of(release)];
-                if *forward && of.back > 0 {
-                    state.seen.bad |= 1 << 4;
-                }
-                if state.outside.stored & (1 << release) == 0 {
-                    state.seen.bad |= 1 << 6;
-                }
-            }
-            Note::BackBegan(release, seq) => state.seen.releases[of(release)].back = *seq,
-            Note::RolledBack(release, objects) => {
-                state.seen.releases[of(release)].rolled_back = true;
-                let back = state.seen.releases[of(release)].back;
-                if !self.is_covered(state, back, *objects) {
-                    state.seen.bad |= 1 << 4;
-                }
-            }
-            Note::Met(met) => self.meet(*met),
-            Note::Unrecorded(_) => state.seen.bad |= 1 << 10,
-        }
-    }
-
-    /// Whether every object that a release could have named is fenced by its way back (or was changed by hand since).
-    fn is_covered(&self, state: &State, back: u64, named: u8) -> bool {
-        let rolling = !crate::ledger::is_blue_green(&self.cast.policy);
-        let covered = |(at, object): (usize, &Object)| {
-            let never_named = rolling && at % PARTS != 0;
-            named & (1 << at) == 0 || !self.cast.exists(at) || never_named || object.by_hand || object.fence >= back || object.fence == 0
-        };
-        state.objects.iter().enumerate().all(covered)
     }
 }

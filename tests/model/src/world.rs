@@ -9,6 +9,7 @@ use crate::variant::Variant;
 
 /// A world to explore.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent thing that a world has or has not")]
 pub struct World {
     /// Its name.
     pub name: &'static str,
@@ -26,6 +27,8 @@ pub struct World {
     pub left: Left,
     /// Drivers: 1 or 2.
     pub drivers: u8,
+    /// Patches in flight at once, at most.
+    pub patches: usize,
     /// People who try to approve: 0 and 1 may, 2 wrote the change.
     pub voters: &'static [u8],
     /// What else people ask for.
@@ -44,6 +47,10 @@ pub struct World {
     pub converges: bool,
     /// Whether those whose approval is missing come in the end.
     pub people_come: bool,
+    /// Whether what a person moved is ours as soon as we wrote the same value on it.
+    pub marks_own: bool,
+    /// Whether states are made one that differ in nothing that can still matter.
+    pub reduced: bool,
     /// Which rule is broken.
     pub variant: Variant,
 }
@@ -104,6 +111,7 @@ impl World {
                 stops: 0,
             },
             drivers: 2,
+            patches: 4,
             voters: &[0],
             asks: &[],
             drifts: &[],
@@ -113,6 +121,8 @@ impl World {
             scan: Scan::Clean,
             converges: false,
             people_come: false,
+            marks_own: false,
+            reduced: true,
             variant: Variant::Sound,
         }
     }
@@ -128,6 +138,7 @@ impl World {
     }
 
     /// The same without faults: what people and the world outside do stays.
+    #[must_use]
     pub fn without_faults(&self) -> Self {
         let left = Left { crashes: 0, losses: 0, doubles: 0, drifts: 0, ..self.left };
         Self { left, converges: false, variant: Variant::Sound, stale_reads: false, ..self.clone() }

@@ -23,57 +23,47 @@ const NONE: Left = Left {
 
 /// The worlds that are explored whole in every test run.
 pub fn ci() -> Vec<World> {
+    let gated = |name, what| World { begin: Begin::Gated, asks: &[Ask::RollBack], ..World::plain(name, what) };
+    let same_end = |name, what| World { patient: true, converges: true, people_come: true, ..World::plain(name, what) };
     vec![
         World {
-            left: Left { crashes: 2, ticks: 3, approvals: 1, ..NONE },
-            ..World::plain("crashes", "one service; two drivers, two crashes, late patches, deadlines that pass")
+            left: Left { crashes: 3, ticks: 4, approvals: 1, ..NONE },
+            ..World::plain("crashes", "two drivers, three crashes, late patches, deadlines that pass")
         },
         World {
-            begin: Begin::Gated,
-            left: Left { crashes: 2, ticks: 1, approvals: 1, commands: 2, ..NONE },
-            asks: &[Ask::RollBack, Ask::Cancel],
-            ..World::plain("rollback", "a person rolls back or cancels at any time, twice; two crashes")
+            left: Left { crashes: 2, ticks: 2, approvals: 1, commands: 3, ..NONE },
+            asks: &[Ask::RollBack, Ask::Cancel, Ask::Resolve],
+            ..gated("rollback", "a person rolls back, cancels or resolves at any time; two crashes")
         },
         World {
             begin: Begin::Live,
-            left: Left { crashes: 2, ticks: 3, commands: 2, ..NONE },
+            left: Left { crashes: 2, ticks: 4, commands: 2, ..NONE },
             asks: &[Ask::RollBack, Ask::CloseWindow],
-            ..World::plain("live", "a live release: its old colour is let go while a person rolls back; two crashes")
+            ..World::plain("live", "the old colour is let go while a person rolls back; two crashes")
         },
         World {
             left: Left { crashes: 1, ticks: 1, approvals: 2, commands: 1, pushes: 1, ..NONE },
-            asks: &[Ask::RollBack],
-            ..World::plain("two", "two releases of one target, the second pushed at any time; a crash, a rollback")
+            ..gated("two", "two releases, the second pushed at any time; a crash, a rollback")
         },
         World {
-            left: Left { losses: 2, doubles: 2, ticks: 3, approvals: 2, pushes: 1, ..NONE },
-            patient: true,
-            converges: true,
-            people_come: true,
-            ..World::plain("messages", "two pushes by a lossy, doubling, reordering queue; the end is always the same")
-        },
-        World {
-            left: Left { crashes: 2, ticks: 3, approvals: 1, ..NONE },
-            patient: true,
-            converges: true,
-            people_come: true,
+            left: Left { ticks: 1, approvals: 2, commands: 1, pushes: 1, ..NONE },
             stale_reads: true,
-            ..World::plain(
-                "converges",
-                "two crashes anywhere, reads that are old when recorded; the end is always the same",
-            )
+            patient: true,
+            ..gated("stale", "two releases; whatever is read may be old when it is recorded; a rollback")
         },
         World {
-            left: Left { crashes: 1, losses: 2, doubles: 1, ticks: 3, approvals: 1, ..NONE },
+            left: Left { crashes: 1, losses: 3, doubles: 2, ticks: 3, approvals: 2, pushes: 1, ..NONE },
+            ..same_end("messages", "two pushes by a lossy, doubling, reordering queue, a crash; always the same end")
+        },
+        World {
+            left: Left { crashes: 4, ticks: 3, approvals: 1, ..NONE },
+            stale_reads: true,
+            ..same_end("converges", "four crashes anywhere, reads that are old when recorded; always the same end")
+        },
+        World {
+            left: Left { crashes: 2, losses: 3, doubles: 2, ticks: 3, approvals: 1, ..NONE },
             wakes: true,
-            patient: true,
-            converges: true,
-            people_come: true,
-            drivers: 1,
-            ..World::plain(
-                "wakes",
-                "a driver that acts only when woken; wakes are lost, the sweep finds what is overdue",
-            )
+            ..same_end("wakes", "drivers act only when woken; wakes are lost, the sweep finds what is overdue")
         },
         World {
             quorum: 2,
@@ -81,16 +71,16 @@ pub fn ci() -> Vec<World> {
             voters: &[0, 1, 2],
             asks: &[Ask::Reject],
             drifts: &[Drift::Traffic],
-            ..World::plain("approvals", "two approvals needed; the author tries, older plans are approved, a veto")
+            ..World::plain("approvals", "two are needed; the author tries, older plans are approved, a veto")
         },
         World {
             scan: Scan::Running,
-            left: Left { doubles: 1, losses: 1, ticks: 2, approvals: 2, scans: 1, pushes: 1, ..NONE },
+            left: Left { doubles: 1, losses: 1, ticks: 1, approvals: 2, scans: 1, pushes: 1, ..NONE },
             ..World::plain("scans", "a scan that runs is said to be clean; a second push replaces it")
         },
         World {
-            left: Left { crashes: 1, losses: 1, ticks: 1, approvals: 1, scans: 1, ..NONE },
-            ..World::plain("worse", "a clean scan turns out critical at any time; the message may be lost")
+            left: Left { crashes: 2, losses: 1, doubles: 1, ticks: 2, approvals: 1, scans: 1, ..NONE },
+            ..World::plain("worse", "a clean scan turns out critical at any time; its message lost or doubled")
         },
         World {
             begin: Begin::Deploying,
@@ -103,42 +93,64 @@ pub fn ci() -> Vec<World> {
             left: Left { crashes: 1, ticks: 1, commands: 1, drifts: 1, ..NONE },
             asks: &[Ask::RollBack, Ask::Resolve],
             drifts: &[Drift::Traffic, Drift::Scale],
-            ..World::plain("drift", "a person moves traffic or scales by hand; a crash, a rollback or a resolve")
+            ..World::plain("drift", "traffic moved or pods scaled by hand; a crash, a rollback or a resolve")
+        },
+        World {
+            left: Left { approvals: 1, commands: 1, drifts: 1, ..NONE },
+            drifts: &[Drift::Prune],
+            patches: 2,
+            ..gated("pruned", "an annotation is taken off at any time; a rollback, a late patch")
         },
         World {
             shape: Shape::Worker,
-            begin: Begin::Gated,
-            left: Left { crashes: 2, ticks: 1, approvals: 1, commands: 1, ..NONE },
-            asks: &[Ask::RollBack],
-            ..World::plain("worker", "a worker whose old and new never overlap; two crashes, a rollback")
+            left: Left { crashes: 3, ticks: 2, approvals: 1, commands: 2, ..NONE },
+            asks: &[Ask::RollBack, Ask::Resolve],
+            ..gated("worker", "a worker whose old and new never overlap; three crashes, a rollback")
         },
         World {
             shape: Shape::Rolling,
-            begin: Begin::Gated,
-            left: Left { crashes: 2, ticks: 1, approvals: 1, commands: 1, ..NONE },
-            asks: &[Ask::RollBack],
-            ..World::plain("rolling", "a service changed in place; two crashes, a rollback")
+            left: Left { crashes: 3, ticks: 2, approvals: 1, commands: 2, ..NONE },
+            asks: &[Ask::RollBack, Ask::Resolve],
+            ..gated("rolling", "a service changed in place; three crashes, a rollback")
         },
         World {
             shape: Shape::WebAndWorker,
-            begin: Begin::Switching,
-            left: Left { crashes: 1, ticks: 0, commands: 1, ..NONE },
+            begin: Begin::Deploying,
+            left: Left { crashes: 2, ticks: 1, commands: 1, ..NONE },
             asks: &[Ask::RollBack],
-            ..World::plain("graph", "a service and a worker that may overlap, in two waves; a crash, a rollback")
+            ..World::plain("graph", "a service and a worker in two waves; two crashes, a rollback")
         },
         World {
-            left: Left { crashes: 1, ticks: 1, approvals: 1, stops: 2, commands: 2, ..NONE },
+            left: Left { crashes: 2, ticks: 1, approvals: 1, stops: 2, commands: 2, ..NONE },
             asks: &[Ask::Pause, Ask::Resume],
-            ..World::plain("stops", "everything is stopped and goes on; a person pauses; a crash")
+            ..World::plain("stops", "everything is stopped and goes on; a person pauses; two crashes")
         },
         World {
-            begin: Begin::Gated,
             left: Left { crashes: 2, losses: 1, doubles: 1, ticks: 1, approvals: 2, commands: 1, pushes: 1, ..NONE },
-            asks: &[Ask::RollBack],
             patient: true,
-            ..World::plain("everything", "two releases, two drivers, a lossy and doubling queue, two crashes, a person")
+            ..gated("everything", "two releases, two drivers, a lossy and doubling queue, two crashes, a person")
         },
     ]
+}
+
+/// What is not kept, with the number of the invariant: kept here so that it is known, and seen when it changes.
+pub fn known() -> Vec<(World, usize)> {
+    let moved = World {
+        left: Left { approvals: 1, drifts: 1, ..NONE },
+        drifts: &[Drift::Traffic],
+        marks_own: true,
+        ..World::plain("moved first", "traffic is moved by hand to a colour that is not there yet, then released to")
+    };
+    // The way back's annotation is taken off; a late double of the mark takes the object for never fenced; then a late
+    // switch finds the mark it expects.
+    let pruned = World {
+        begin: Begin::Gated,
+        left: Left { approvals: 1, commands: 1, drifts: 1, ..NONE },
+        asks: &[Ask::RollBack],
+        drifts: &[Drift::Prune],
+        ..World::plain("pruned twice late", "an annotation is taken off, and two patches of one release come late")
+    };
+    vec![(moved, 1), (pruned, 2)]
 }
 
 /// The broken variants, each in a world where it is caught, with the number of the invariant that is seen to fail.
@@ -223,17 +235,13 @@ pub fn broken() -> Vec<(World, usize)> {
     ]
 }
 
-/// Larger ones, for a long run.
+/// Larger ones, for a long run: each with one more crash and one more passing of time, and time that never waits.
 pub fn large() -> Vec<World> {
     let mut worlds = ci();
     for world in &mut worlds {
         world.left.ticks += 1;
         world.left.crashes += 1;
+        world.patient &= world.converges;
     }
     worlds
-}
-
-/// The world of this name.
-pub fn named(name: &str) -> Option<World> {
-    ci().into_iter().find(|world| world.name == name)
 }

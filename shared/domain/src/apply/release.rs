@@ -103,6 +103,8 @@ impl Release {
             What::Reminded { next_at, .. } => self.remind_at = Some(*next_at),
             What::Began { policy, before, objects, .. } => {
                 self.enter(Phase::BackingUp, at);
+                // A rolling update has its second commit point here, and waits for its gates as long as at the first.
+                self.until = Some(at + policy.gates.expire.max(policy.limits.backup));
                 self.remind_at = None;
                 self.before.clone_from(before);
                 self.progress = progress(self, policy, objects);

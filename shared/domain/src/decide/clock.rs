@@ -7,6 +7,9 @@ use crate::names::{ReleaseId, Seq};
 use crate::target::Phase;
 use crate::time::Timestamp;
 
+/// Why a release that had begun does not go on.
+const NOT_CLEARED: &str = "its gates no longer held, and did not clear in time";
+
 impl Draft<'_> {
     pub(super) fn clock(&mut self) {
         let now = self.now();
@@ -89,10 +92,8 @@ impl Draft<'_> {
                 );
                 self.settle(id, End::Expired, why);
             }
-            Phase::Verifying => {
-                let why = "its gates no longer held, and did not clear in time".to_owned();
-                self.begin_rollback(id, Reason::Step { why });
-            }
+            Phase::BackingUp => self.settle(id, End::Expired, NOT_CLEARED),
+            Phase::Verifying => self.begin_rollback(id, Reason::Step { why: NOT_CLEARED.to_owned() }),
             Phase::Live => self.push(What::WindowClosed { release: id }),
             _ => {}
         }

@@ -116,7 +116,7 @@ impl Draft<'_> {
 
     fn approve(&mut self, who: &Subject, id: ReleaseId, plan: PlanId, typed: Option<&str>) -> Result<(), Refusal> {
         let release = self.find(id)?;
-        if !matches!(release.phase, Phase::Gated | Phase::Verifying) {
+        if !matches!(release.phase, Phase::Gated | Phase::BackingUp | Phase::Verifying) {
             return Err(format!("release {id} is {}, not waiting for approval", release.phase.name()));
         }
         let Some(current) = release.plan.as_ref().map(|plan| plan.id) else {
@@ -157,7 +157,7 @@ impl Draft<'_> {
         reason: &str,
     ) -> Result<(), Refusal> {
         let release = self.find(id)?;
-        if !matches!(release.phase, Phase::Gated | Phase::Verifying) {
+        if !matches!(release.phase, Phase::Gated | Phase::BackingUp | Phase::Verifying) {
             return Err(format!("release {id} is {}, not waiting for its gates", release.phase.name()));
         }
         let current = release.plan.as_ref().map(|plan| plan.id);

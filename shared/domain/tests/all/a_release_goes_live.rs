@@ -1,7 +1,7 @@
 //! The main story, and what can end a release before its first change.
 
 use crate::world::*;
-use portcullis_domain::action::{Action, Outcome};
+use portcullis_domain::action::{Action, ObjectKey, Outcome};
 use portcullis_domain::event::{End, What};
 use portcullis_domain::facts::ScanStatus;
 use portcullis_domain::names::ReleaseId;
@@ -426,6 +426,10 @@ fn a_ledger_restored_from_a_backup_is_loud_and_goes_on_once_a_person_raised_the_
     assert!(world.gate(id, "cluster").contains("which this ledger never issued"), "{}", world.gate(id, "cluster"));
     assert_eq!(world.phase(id), Some(Phase::Gated));
     world.command("kofi", Command::RaiseEpoch { reason: "restored from the 02:00 backup".into() });
+    // Only now is it known what is live: it is another plan than the one that was approved.
+    world.pass(Millis::minutes(2));
+    assert_eq!(world.phase(id), Some(Phase::Gated));
+    world.approve("kofi", id);
     world.pass(Millis::minutes(8));
     assert_eq!(world.phase(id), Some(Phase::Live), "{:#?}", world.story(id));
 }
@@ -472,4 +476,25 @@ fn a_person_can_end_the_time_of_the_old_pods_and_the_next_release_begins() {
     assert_eq!(world.happened(|what| matches!(what, What::OldReleased { .. })), 1);
     world.pass(Millis::minutes(7));
     assert_eq!(world.phase(second), Some(Phase::Live), "{:#?}", world.story(second));
+}
+
+#[test]
+fn a_rolling_release_whose_gates_no_longer_hold_after_its_backup_waits_and_then_gives_way() {
+    let mut rolling = policy();
+    rolling.strategy = Strategy::Rolling;
+    let mut world = World::new(rolling);
+    world.build(2, "amara");
+    let id = world.push(2);
+    world.parked = |action| matches!(action, Action::BackUp { .. });
+    world.approve("kofi", id);
+    let traffic = ObjectKey::traffic(&service("api"));
+    world.cluster.get_mut(&traffic).unwrap().foreign = Some("somebody/else".into());
+    world.pass(Millis::minutes(2));
+    world.parked = |_| false;
+    world.settle();
+    assert_eq!(world.phase(id), Some(Phase::BackingUp));
+    assert!(world.gate(id, "cluster").starts_with("hold"), "{}", world.gate(id, "cluster"));
+    world.pass(Millis::hours(24));
+    assert_eq!(world.end_of(id), Some(End::Expired), "{:#?}", world.story(id));
+    assert_eq!(world.serves("api"), Some(image(1, "api")));
 }

@@ -125,7 +125,8 @@ fn yaml(value: &Json) -> String {
 fn block(value: &Json, indent: usize, out: &mut String) {
     match value {
         Json::Object(fields) => {
-            for (key, value) in fields {
+            // By name: whether a map keeps the order of insertion is another crate's choice.
+            for (key, value) in fields.iter().collect::<std::collections::BTreeMap<_, _>>() {
                 // Keys are ours: letters, digits and . / -
                 let _ = write!(out, "{:indent$}{key}:", "");
                 child(value, indent, out);
