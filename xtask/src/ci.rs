@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::builder::PossibleValuesParser;
 
 use crate::step::{cargo, in_words, run as run_step};
-use crate::{test, tools};
+use crate::{fuzz, test, tools};
 
 /// One step, and what it leaves to say at the end although it passed.
 struct Step {
@@ -31,6 +31,11 @@ const STEPS: &[Step] = &[
     Step { name: "docs", about: "the documentation builds without a warning", run: |_| docs() },
     Step { name: "deny", about: "licences, bans, sources and, where it can be fetched, advisories", run: deny },
     Step { name: "machete", about: "no dependency that nothing uses", run: |_| machete() },
+    Step {
+        name: "fuzz",
+        about: "a short run of every fuzz target",
+        run: |_| fuzz::run(&fuzz::Args::short()).map(|()| None),
+    },
     Step { name: "demo", about: "cargo run -- demo --yes", run: |_| plain(&["run", "--", "demo", "--yes"]) },
 ];
 

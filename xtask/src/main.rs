@@ -1,11 +1,13 @@
 //! The project's own commands, run as `cargo xtask COMMAND`.
 //!
-//! One file per command ([`mod@test`], [`ci`], [`simulate`], [`mod@bench`]); [`step`] runs a child and prints it first, [`tools`]
+//! One file per command ([`mod@test`], [`ci`], [`simulate`], [`fuzz`], [`mutants`], [`mod@bench`]); [`step`] runs a child and prints it first, [`tools`]
 //! knows the pinned cargo plugins. It must not know the product: it only starts cargo and reports, so that whatever it
 //! does can also be typed by hand from what it prints. Start reading at [`Command`].
 
 mod bench;
 mod ci;
+mod fuzz;
+mod mutants;
 mod simulate;
 mod step;
 mod test;
@@ -31,6 +33,10 @@ enum Command {
     Ci(ci::Args),
     /// Play whole releases through the real engine under seeded faults
     Simulate(simulate::Args),
+    /// Feed what parses bytes from outside with inputs nobody thought of
+    Fuzz(fuzz::Args),
+    /// Change the core one little thing at a time, and see whether a test notices
+    Mutants(mutants::Args),
     /// Measure speed; the table is printed, everything after the subject goes to the benchmark
     Bench(bench::Args),
 }
@@ -40,6 +46,8 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Mutants(args) => mutants::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     match done {

@@ -21,6 +21,11 @@ pub(crate) const DENY: Tool = Tool { package: "cargo-deny", version: "0.20.2" };
 /// Dependencies that nothing uses.
 pub(crate) const MACHETE: Tool = Tool { package: "cargo-machete", version: "0.9.2" };
 
+/// Coverage-guided fuzzing (libFuzzer).
+pub(crate) const FUZZ: Tool = Tool { package: "cargo-fuzz", version: "0.13.2" };
+/// Mutation testing.
+pub(crate) const MUTANTS: Tool = Tool { package: "cargo-mutants", version: "27.1.0" };
+
 impl Tool {
     /// A command that runs this tool at the root with `args`, installed first if the pinned version is neither on the
     /// path nor under `target/tools`.

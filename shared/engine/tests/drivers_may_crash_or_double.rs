@@ -251,7 +251,7 @@ async fn an_action_that_always_fails_is_performed_a_bounded_number_of_times() {
         // Four objects get their mark at once; everything else is one at a time.
         let at_once = if op == Op::Write { 4 } else { 1 };
         assert!((1..=6 * at_once).contains(&calls), "{op:?} was called {calls} times in a minute");
-        assert!(world.queue.sent() - sent <= 20 * u64::from(at_once), "{op:?}: {} wakes", world.queue.sent() - sent);
+        assert!(world.queue.sent() - sent <= 20 * at_once, "{op:?}: {} wakes", world.queue.sent() - sent);
         assert_eq!(world.state().await.seq, appended, "{op:?}: a failure that changes nothing is not appended");
     }
 }

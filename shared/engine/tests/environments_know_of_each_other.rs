@@ -24,7 +24,7 @@ fn gate(state: &portcullis_domain::target::Target, gate: &str) -> String {
 fn production(world: &World) -> TargetId {
     let mut policy = World::policy();
     policy.target.env = EnvName::new("second").unwrap();
-    policy.place.namespace = "second".to_owned();
+    "second".clone_into(&mut policy.place.namespace);
     policy.gates.promoted_from =
         Some(Promotion { environment: world.target.env.clone(), same: Same::Digests, within: None });
     let target = policy.target.clone();

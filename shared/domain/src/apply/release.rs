@@ -156,8 +156,19 @@ impl Release {
                 self.promoted = true;
                 self.asking = None;
             }
-            What::Paused { .. } => self.paused = true,
-            What::Resumed { .. } => self.paused = false,
+            What::Paused { .. } => {
+                self.paused = true;
+                // Nothing else would bring a paused release to mind.
+                if let Some(policy) = self.policy.as_ref().filter(|_| self.remind_at.is_none()) {
+                    self.remind_at = Some(at + policy.gates.remind);
+                }
+            }
+            What::Resumed { .. } => {
+                self.paused = false;
+                if self.phase.in_flight() {
+                    self.remind_at = None;
+                }
+            }
             What::RollbackBegan { why, to, .. } => {
                 self.enter(Phase::RollingBack, at);
                 self.asking = None;

@@ -1,6 +1,8 @@
 //! Gate `cluster`: the objects can be read, are ours to write, and nothing asked for is missing.
 
 use super::{Case, plural};
+use crate::action::{ObjectKey, Value};
+use crate::policy::{Colour, Service};
 use crate::verdict::GateResult;
 
 /// What was asked for was learned, and no object carries somebody else's fence.
@@ -38,9 +40,27 @@ pub(super) fn judge(case: &Case<'_>) -> GateResult {
             ));
         }
     }
+    parts.extend(case.policy.services.iter().filter_map(|service| astray(case, service)));
     if parts.is_empty() {
         let objects = case.facts.objects.values().filter(|found| found.stamp.is_some()).count();
         return GateResult::pass("cluster", format!("{} read, ours to write", plural(objects, "object", "objects")));
     }
     GateResult::all_of("cluster", "", parts)
+}
+
+/// Traffic that points at a colour without pods while the other one has some: somebody moved it, and what serves is not
+/// what it seems. Where neither has any, it is a first release.
+fn astray(case: &Case<'_>, service: &Service) -> Option<GateResult> {
+    let value = |object: &ObjectKey| Some(case.facts.objects.get(object)?.stamp.as_ref()?.value);
+    let Value::Traffic { green } = value(&ObjectKey::traffic(&service.name))? else { return None };
+    let to = if green >= 5_000 { Colour::Green } else { Colour::Blue };
+    let has_pods = |colour| {
+        let workload = value(&ObjectKey::workload(&service.name, colour));
+        matches!(workload, Some(Value::Workload { replicas, .. }) if replicas > 0)
+    };
+    if has_pods(to) || !has_pods(to.other()) {
+        return None;
+    }
+    let why = format!("{} sends its traffic to {to}, which has no pods, while {} has", service.name, to.other());
+    Some(GateResult::hold("traffic", why, "a person sends it where the pods are"))
 }

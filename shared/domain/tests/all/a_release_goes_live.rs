@@ -1,7 +1,7 @@
 //! The main story, and what can end a release before its first change.
 
 use crate::world::*;
-use portcullis_domain::action::{Action, ObjectKey, Outcome};
+use portcullis_domain::action::{Action, ObjectKey, Outcome, Value};
 use portcullis_domain::event::{End, What};
 use portcullis_domain::facts::ScanStatus;
 use portcullis_domain::names::ReleaseId;
@@ -497,4 +497,32 @@ fn a_rolling_release_whose_gates_no_longer_hold_after_its_backup_waits_and_then_
     world.pass(Millis::hours(24));
     assert_eq!(world.end_of(id), Some(End::Expired), "{:#?}", world.story(id));
     assert_eq!(world.serves("api"), Some(image(1, "api")));
+}
+
+#[test]
+fn traffic_that_somebody_sent_to_a_colour_without_pods_holds_a_release() {
+    let mut world = World::new(policy());
+    world.build(2, "amara");
+    let traffic = ObjectKey::traffic(&service("api"));
+    world.cluster.get_mut(&traffic).unwrap().stamp.as_mut().unwrap().value = Value::Traffic { green: 10_000 };
+    world.edited.insert(service("api"));
+    let id = world.push(2);
+    world.approve("kofi", id);
+    assert_eq!(world.gate(id, "cluster"), "hold: api sends its traffic to green, which has no pods, while blue has");
+    assert_eq!(world.phase(id), Some(Phase::Gated));
+}
+
+#[test]
+fn a_paused_release_is_brought_to_mind_until_it_goes_on() {
+    let mut world = World::new(policy());
+    world.build(2, "amara");
+    let id = world.push(2);
+    world.approve("kofi", id);
+    world.command("kofi", Command::Pause { release: id });
+    world.pass(Millis::hours(9));
+    assert_eq!(world.happened(|what| matches!(what, What::Reminded { .. })), 2);
+    world.command("kofi", Command::Resume { release: id });
+    world.pass(Millis::hours(9));
+    assert_eq!(world.phase(id), Some(Phase::Live), "{:#?}", world.story(id));
+    assert_eq!(world.happened(|what| matches!(what, What::Reminded { .. })), 2);
 }
