@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_whole_run_is_cheap_first_and_ends_with_the_demo() {
-        assert_eq!(named(&choose(&[]).unwrap()), ["fmt", "clippy", "test", "docs", "deny", "machete", "demo"]);
+        assert_eq!(named(&choose(&[]).unwrap()), ["fmt", "clippy", "test", "docs", "deny", "machete", "fuzz", "demo"]);
     }
 
     #[test]

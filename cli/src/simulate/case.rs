@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_domain::action::{Fence, Found, ObjectKey, Stamp, Value};
+use portcullis_domain::action::{Found, ObjectKey, Stamp, Value};
 use portcullis_domain::digest::Digest;
 use portcullis_domain::facts::{
     AlarmFact, AlarmState, Artifact, CommitFacts, Facts, Finding, ImageFact, Promoted as Elsewhere, ScanFact,
@@ -52,7 +52,7 @@ impl MadeUp {
         let tree = CommitSha::new(&Digest::of(b"a tree of policy simulate").hex()[..40]).map_err(words)?;
         let target = target(policy, &ledger, asked)?;
         let artifacts = artifacts(policy, asked);
-        let facts = facts(policy, asked, &target, &artifacts, &ledger, &nobody, &tree);
+        let facts = facts(policy, asked, &target, &artifacts, &nobody, &tree);
         let mut release = Release {
             requested_by: asked.requested_by.cloned(),
             typed: asked.typed,
@@ -214,7 +214,6 @@ fn facts(
     asked: &Asked<'_>,
     target: &Target,
     artifacts: &BTreeMap<ServiceName, Artifact>,
-    ledger: &LedgerId,
     nobody: &Identity,
     tree: &CommitSha,
 ) -> Facts {
@@ -249,7 +248,7 @@ fn facts(
         scans: scans.collect(),
         alarms: asked.alarms.iter().map(alarm).collect(),
         commit: Some(commit),
-        objects: objects(policy, target, ledger),
+        objects: objects(policy, target),
         promoted: elsewhere(policy, asked, artifacts, tree),
         room: Some(PODS * 100),
         ..Facts::default()
@@ -268,13 +267,10 @@ fn scan(asked: &Asked<'_>, is_first: bool) -> Option<ScanFact> {
     Some(ScanFact { status: ScanStatus::Complete, completed_at: Some(asked.at - age), counts, findings })
 }
 
-/// The cluster: every service's blue pods with all traffic, written by us.
-fn objects(policy: &Policy, target: &Target, ledger: &LedgerId) -> BTreeMap<ObjectKey, Found> {
+/// The cluster: every service's blue pods with all traffic, which nobody fenced.
+fn objects(policy: &Policy, target: &Target) -> BTreeMap<ObjectKey, Found> {
     let mut objects = BTreeMap::new();
-    let found = |value, ready| {
-        let fence = Some(Fence { ledger: ledger.clone(), epoch: 0, seq: Seq(1) });
-        Found { stamp: Some(Stamp { fence, value }), ready, ..Found::default() }
-    };
+    let found = |value, ready| Found { stamp: Some(Stamp { fence: None, value }), ready, ..Found::default() };
     for (service, serving) in policy.services.iter().filter_map(|one| Some((one, target.live.get(&one.name)?))) {
         let pods = Value::Workload { digest: serving.digest, replicas: PODS };
         objects.insert(ObjectKey::workload(&service.name, serving.colour), found(pods, PODS));

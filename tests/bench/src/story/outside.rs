@@ -51,6 +51,8 @@ impl Outside {
             let value = Value::Workload { digest: image(0, service.name.as_str()), replicas: 3 };
             let blue = Found { stamp: Some(Stamp { fence: None, value }), ready: 3, ..Found::default() };
             outside.cluster.insert(ObjectKey::workload(&service.name, Colour::Blue), blue);
+            let image = ImageFact { tags: BTreeSet::new(), pushed_at: now, size: None };
+            outside.images.insert(self::image(0, service.name.as_str()), image);
             outside.cluster.insert(ObjectKey::workload(&service.name, Colour::Green), Found::default());
             if !service.is_worker() {
                 let stamp = Stamp { fence: None, value: Value::Traffic { green: 0 } };
