@@ -332,7 +332,14 @@ impl<'a> Court<'a> {
         if write.object != effect.object || write.to != effect.to {
             return Err(format!("the write under {seq} is not what was intended"));
         }
-        if write.purpose != Purpose::Restore && self.dockets.get(id).is_some_and(|docket| docket.rolled_back) {
+        // A mark writes the value that is there: late, on an object whose annotation was taken off, it moves nothing.
+        let as_it_is = self.objects.get(&effect.object).is_some_and(|(_, value)| *value == effect.to);
+        let forward = match write.purpose {
+            Purpose::Restore => false,
+            Purpose::Mark => !as_it_is,
+            Purpose::Deploy | Purpose::Claim | Purpose::Switch | Purpose::Drain => true,
+        };
+        if forward && self.dockets.get(id).is_some_and(|docket| docket.rolled_back) {
             return Err(format!("invariant 4: {} moved forward after release {id} was rolled back", effect.object));
         }
         self.objects.insert(effect.object.clone(), (Some(seq), effect.to));
