@@ -36,12 +36,15 @@ pub(crate) struct Args {
     /// How long each target is run; a long run is hours
     #[arg(long, default_value_t = 60)]
     seconds: u32,
+    /// So many inputs in place of a time, the same ones every time
+    #[arg(long)]
+    runs: Option<u32>,
 }
 
 impl Args {
-    /// The short run of every change.
+    /// The short run of every change: the same inputs every time, so that it fails for a change and not by chance.
     pub(crate) fn short() -> Self {
-        Self { target: None, seconds: 15 }
+        Self { target: None, seconds: 0, runs: Some(10_000) }
     }
 }
 
@@ -53,12 +56,12 @@ impl Args {
 /// `fuzz/artifacts/`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     for target in TARGETS.iter().filter(|target| args.target.as_deref().is_none_or(|name| name == target.name)) {
-        run_target(target, args.seconds)?;
+        run_target(target, args)?;
     }
     Ok(())
 }
 
-fn run_target(target: &Target, seconds: u32) -> Result<()> {
+fn run_target(target: &Target, args: &Args) -> Result<()> {
     let corpus = format!("fuzz/corpus/{}", target.name);
     std::fs::create_dir_all(root().join(&corpus)).with_context(|| format!("making {corpus}"))?;
     let mut wanted = vec!["run", "--sanitizer", "none", "--target-dir", "target/fuzz", target.name, corpus.as_str()];
@@ -72,7 +75,11 @@ fn run_target(target: &Target, seconds: u32) -> Result<()> {
     // Coverage is counted by a flag of the compiler that is not stable; the compiler is the one of every other build.
     command.env("RUSTC_BOOTSTRAP", "1");
     command.args(["--", "-malloc_limit_mb=64", "-rss_limit_mb=512", "-timeout=10", "-max_len=100000"]);
-    command.arg("-verbosity=0").arg("-print_final_stats=1").arg(format!("-max_total_time={seconds}"));
+    command.args(["-verbosity=0", "-print_final_stats=1"]);
+    match args.runs {
+        Some(runs) => command.arg("-seed=1").arg(format!("-runs={runs}")),
+        None => command.arg(format!("-max_total_time={}", args.seconds)),
+    };
     run_step(&mut command).with_context(|| format!("fuzzing {} ({})", target.name, target.about))
 }
 
