@@ -5,7 +5,7 @@
 //! that). Broken variants are made around the domain, never in it.
 //!
 //! Start reading at [`world::World`], then [`step`](model::Model) (what one step does), [`cluster`] (the fences),
-//! [`property`] (the invariants), [`canon`] (why two states are one).
+//! [`property`] (the invariants), `canon.rs` (why two states are one).
 
 pub mod action;
 mod canon;

@@ -5,7 +5,7 @@
 //! cluster, and judges by the invariants of the design. One seed is one thread, one sequence of steps, one trace: it
 //! uses no clock, no randomness but its dice, and no order that a hash table or an operating system has.
 //!
-//! Start reading at [`simulate`], then `run.rs` (what happens), `hub.rs` (time, order, faults), `judge.rs` (what must
+//! Start reading at [`Simulator::simulate`], then `run.rs` (what happens), `hub.rs` (time, order, faults), `judge.rs` (what must
 //! hold).
 
 mod broken;
