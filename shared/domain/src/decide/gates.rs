@@ -149,8 +149,7 @@ impl Draft<'_> {
     pub(super) fn compare_live(&mut self, objects: &BTreeMap<ObjectKey, Found>) {
         let found = serving(objects, self.policy, &self.target().live);
         // A restored ledger takes nothing of what it no longer knows for given until a person raised its epoch.
-        let ledger = &self.given.ledger;
-        if objects.iter().any(|(object, found)| self.target().is_beyond(ledger, object, found)) {
+        if self.is_restored(objects) {
             return;
         }
         if !self.target().adopted {
@@ -175,6 +174,11 @@ impl Draft<'_> {
         if !changed.is_empty() {
             self.push(What::LiveChangedOutside { live: changed, objects: objects.clone() });
         }
+    }
+
+    /// Whether any object carries a fence that this ledger never issued.
+    fn is_restored(&self, objects: &BTreeMap<ObjectKey, Found>) -> bool {
+        objects.iter().any(|(object, found)| self.target().is_beyond(&self.given.ledger, object, found))
     }
 
     /// Whether a digest that others deploy is one whose gates held: then its arrival is awaited, not a surprise.
@@ -209,9 +213,7 @@ impl Draft<'_> {
     /// `None` while there are no facts.
     pub(super) fn judge(&mut self, id: ReleaseId) -> Option<Judgement> {
         let facts = self.facts_of(id)?;
-        let ledger = &self.given.ledger;
-        let beyond = facts.objects.iter().any(|(object, found)| self.target().is_beyond(ledger, object, found));
-        if !self.target().adopted && !beyond {
+        if !self.target().adopted && !self.is_restored(&facts.objects) {
             return None;
         }
         // Hashing a policy costs more than all gates together: it is done again only if the file changed meanwhile.
