@@ -168,7 +168,7 @@ pub struct Write {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// It gets our fence, its value as it is.
+    /// It gets our fence: its value as it is, or created at rest.
     Mark,
     /// The new colour comes up with the new digest.
     Deploy,

@@ -629,10 +629,12 @@ impl What {
     pub fn moves_forward(&self) -> bool {
         use crate::action::{Action, Purpose};
         match self {
-            What::Began { .. } => true,
-            What::Intended { intention, .. } => {
-                matches!(&intention.action, Action::Write(write) if write.purpose != Purpose::Restore)
-            }
+            What::Began { .. } | What::Entered { phase: Phase::Deploying { .. } | Phase::Switching { .. }, .. } => true,
+            What::Intended { intention, .. } => match &intention.action {
+                // A mark leaves things as they are; it also comes before a state is taken as it is.
+                Action::Write(write) => !matches!(write.purpose, Purpose::Restore | Purpose::Mark),
+                _ => false,
+            },
             _ => false,
         }
     }

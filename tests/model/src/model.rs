@@ -259,6 +259,10 @@ impl Model {
                         (Drift::Traffic, Some(Held::Green(_))) => true,
                         (Drift::Scale, Some(Held::Pods { replicas, .. })) => replicas > 0,
                         (Drift::Prune, Some(_)) => object.fence > 0,
+                        // While a release is under way nobody tidies up.
+                        (Drift::Delete, Some(Held::Pods { replicas: 0, .. })) => {
+                            object.fence > 0 && state.node.target.in_flight.is_none()
+                        }
                         _ => false,
                     };
                     if fits {

@@ -176,8 +176,8 @@ impl Model {
                 }
             }
         }
-        let pruned = self.world.drifts.contains(&Drift::Prune);
-        if !pruned && !matches!(self.world.variant, Variant::NoFence | Variant::AbsentIsOlder) {
+        let forgets = self.world.drifts.iter().any(|drift| matches!(drift, Drift::Prune | Drift::Delete));
+        if !forgets && !matches!(self.world.variant, Variant::NoFence | Variant::AbsentIsOlder) {
             let before = state.patches.len();
             state.patches.retain(|patch| {
                 let object = &state.objects[usize::from(patch.write.object)];
@@ -189,7 +189,7 @@ impl Model {
             }
         }
         state.sort();
-        if !pruned {
+        if !forgets {
             // Two patches of one intention are one: after the first the other finds its own work, or is refused.
             state.patches.dedup_by_key(|patch| patch.seq);
         }
@@ -312,6 +312,7 @@ impl Model {
                 object.by_hand = true;
             }
             (Drift::Prune, _) => (object.fence, object.pruned) = (0, true),
+            (Drift::Delete, value) => (*value, object.fence, object.ready) = (None, 0, 0),
             _ => {}
         }
     }

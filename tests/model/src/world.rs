@@ -85,6 +85,8 @@ pub enum Drift {
     Scale,
     /// The annotation is taken off.
     Prune,
+    /// A workload at rest is deleted, and its fence with it.
+    Delete,
 }
 
 impl World {

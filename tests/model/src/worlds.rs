@@ -33,8 +33,13 @@ pub fn ci() -> Vec<World> {
         },
         World {
             left: Left { crashes: 2, ticks: 2, approvals: 1, commands: 3, ..NONE },
-            asks: &[Ask::RollBack, Ask::Cancel, Ask::Resolve],
-            ..gated("rollback", "a person rolls back, cancels or resolves at any time; two crashes")
+            asks: &[Ask::RollBack, Ask::Cancel],
+            ..gated("rollback", "a person rolls back or cancels at any time; two crashes")
+        },
+        World {
+            left: Left { crashes: 1, ticks: 2, approvals: 1, commands: 2, ..NONE },
+            asks: &[Ask::RollBack, Ask::Resolve],
+            ..gated("resolved", "a person takes what is there while patches are under way; a crash")
         },
         World {
             begin: Begin::Live,
@@ -155,7 +160,16 @@ pub fn known() -> Vec<(World, usize)> {
         drifts: &[Drift::Prune],
         ..World::plain("pruned twice late", "an annotation is taken off, and two patches of one release come late")
     };
-    vec![(pruned, 2)]
+    // A rollback has put the new colour to rest and somebody deletes it; a late double of the mark that created it does
+    // so again; then a late deploy finds the mark it expects.
+    let deleted = World {
+        begin: Begin::Gated,
+        left: Left { approvals: 1, commands: 1, drifts: 1, ..NONE },
+        asks: &[Ask::RollBack],
+        drifts: &[Drift::Delete],
+        ..World::plain("deleted twice late", "a colour at rest is deleted, and two patches of one release come late")
+    };
+    vec![(pruned, 2), (deleted, 4)]
 }
 
 /// The broken variants, each in a world where it is caught, with the number of the invariant that is seen to fail.

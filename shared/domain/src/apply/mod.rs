@@ -135,6 +135,8 @@ fn apply_release(target: &mut Target, id: ReleaseId, seq: Seq, at: Timestamp, wh
         What::NeedsHelp { .. } if target.releases.get(&id).is_some_and(|release| release.rollback.is_none()) => {
             target.take_over(id);
         }
+        // Nothing that was intended goes on: what is there is read, and counts.
+        What::ResolveAsked { .. } => target.drop_intentions(id, |_| true),
         What::RolledBack { restored_at, .. } => return rolled_back(target, id, at, *restored_at),
         What::WentLive { .. } => went_live(target, id, at),
         What::WindowClosed { .. } => {

@@ -146,6 +146,8 @@ impl Release {
             What::Asked { why, until, .. } | What::NeedsHelp { why, until, .. } => {
                 if matches!(what, What::NeedsHelp { .. }) {
                     self.enter(Phase::NeedsHelp, at);
+                    // A person is asked anew: what they said before was of something else.
+                    self.resolving = None;
                 }
                 self.asking = Some(Asking { why: why.clone(), until: *until, level: 1 });
             }
@@ -172,6 +174,7 @@ impl Release {
             What::RollbackBegan { why, to, .. } => {
                 self.enter(Phase::RollingBack, at);
                 self.asking = None;
+                self.resolving = None;
                 let changed = self.progress.iter().filter(|(_, progress)| progress.changes);
                 self.rollback = Some(Rollback {
                     why: why.clone(),
@@ -223,6 +226,8 @@ impl Release {
     /// An intention was appended: the service it is for is at the step that waits for it.
     fn intend(&mut self, seq: Seq, at: Timestamp, action: &Action) {
         let (object, write) = match action {
+            // A mark is no step of its service's.
+            Action::Write(write) if write.purpose == Purpose::Mark => return,
             Action::Write(write) => (&write.object, Some(write)),
             Action::AwaitReady(ask) => (&ask.object, None),
             _ => return,

@@ -59,8 +59,9 @@ impl Draft<'_> {
         if self.target().hands_off.is_some() {
             return;
         }
-        let Some(rollback) = self.release(id).and_then(|release| release.rollback.clone()) else { return };
-        if rollback.stuck.is_some() {
+        let Some(release) = self.release(id) else { return };
+        let Some(rollback) = release.rollback.clone() else { return };
+        if rollback.stuck.is_some() || release.resolving.is_some() {
             return;
         }
         let policy = self.policy_of(id);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Draft;
-use crate::action::{Action, AwaitReady, Found, Measure, ObjectKey, Purpose, Value};
+use crate::action::{Action, AwaitReady, Found, Measure, ObjectKey, Purpose, Stamp, Value};
 use crate::event::{Reason, What};
 use crate::names::{ReleaseId, Seq, ServiceName};
 use crate::policy::{Colour, Metric, Policy, Service, ServiceKind, Strategy};
@@ -74,18 +74,22 @@ impl Draft<'_> {
         Some(self.release(id)?.artifacts.get(service)?.digest)
     }
 
-    /// Puts our fence on every object of the release that has none, its value as it is. A write that expects no fence
-    /// could land late on an object whose fence somebody took off, and undo a rollback.
+    /// Puts our fence on every object of the release that has none, its value as it is, and creates its workloads at
+    /// rest. A write that expects no fence, or no object, could land late: on an object whose fence somebody took off,
+    /// or where somebody deleted what a rollback had put to rest.
     fn mark(&mut self, id: ReleaseId, policy: &Policy) -> bool {
-        let changing: Vec<&Service> =
-            policy.services.iter().filter(|service| self.changing(id, service).is_some()).collect();
         let mut unmarked: Vec<(ObjectKey, Value)> = Vec::new();
-        for service in changing {
+        for service in &policy.services {
+            let Some(progress) = self.changing(id, service) else { continue };
+            let Some(digest) = self.digest(id, &service.name) else { continue };
+            let own = ObjectKey::workload(&service.name, progress.colour);
             let workloads = [Colour::Blue, Colour::Green].map(|colour| ObjectKey::workload(&service.name, colour));
             for object in workloads.into_iter().chain([ObjectKey::traffic(&service.name)]) {
                 let known = self.target().objects.get(&object).and_then(|known| known.confirmed.as_ref());
-                if let Some(stamp) = known.filter(|stamp| stamp.fence.is_none()) {
-                    unmarked.push((object, stamp.value));
+                match known {
+                    Some(Stamp { fence: None, value }) => unmarked.push((object, *value)),
+                    None if object == own => unmarked.push((object, Value::Workload { digest, replicas: 0 })),
+                    _ => {}
                 }
             }
         }
@@ -301,7 +305,10 @@ impl Draft<'_> {
         self.push(What::Drifted { release: id, object: object.clone(), found: found.clone(), ours });
         if !ours {
             let by = found.written_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-            let why = format!("{object} was changed{by}; it holds what Portcullis never wrote. Not overwritten");
+            let why = match &found.stamp {
+                Some(_) => format!("{object} was changed{by}; it holds what Portcullis never wrote. Not overwritten"),
+                None => format!("{object} was deleted{by}. It is not created again by itself"),
+            };
             self.needs_help(id, why);
         }
     }
@@ -311,7 +318,7 @@ impl Draft<'_> {
         let now = super::gates::serving(objects, self.policy, &self.target().live);
         let Some(release) = self.release(id) else { return };
         if let Some(reason) = release.resolving.clone() {
-            self.push(What::Resolved { release: id, live: now, objects: objects.clone(), reason });
+            self.take_as_found(id, intention, objects, now, reason);
             return;
         }
         if release.phase == Phase::Live {

@@ -10,6 +10,7 @@ mod gates;
 mod person;
 mod protection;
 mod push;
+mod resolve;
 mod vulnerable;
 mod watch;
 
@@ -222,7 +223,10 @@ impl<'a> Draft<'a> {
             Phase::Gated => self.gates(id),
             Phase::Cleared => {}
             Phase::Live => self.live(id),
-            Phase::RollingBack | Phase::NeedsHelp => self.go_back(id),
+            Phase::RollingBack | Phase::NeedsHelp => {
+                self.look_before_resolving(id);
+                self.go_back(id);
+            }
             phase => self.go_forward(id, phase),
         }
     }

@@ -310,10 +310,7 @@ impl Draft<'_> {
         let Some(id) = found.map(|release| release.id) else {
             return Err(format!("no release of {} needs help", self.policy.target));
         };
-        // What is on the cluster counts: it is read now, and taken as it is.
         self.push(What::ResolveAsked { release: id, reason: reason.to_owned() });
-        let every = self.limits(id).look;
-        self.intend(id, crate::action::Action::Observe, Some(every), self.limits(id).write);
         Ok(())
     }
 

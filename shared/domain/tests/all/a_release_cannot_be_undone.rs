@@ -1,7 +1,8 @@
 //! A release that says of itself that it can not be undone: an automatic rollback becomes a question.
 
+use portcullis_domain::action::{Action, ObjectKey, Outcome, Purpose, Write};
 use portcullis_domain::event::What;
-use portcullis_domain::names::ReleaseId;
+use portcullis_domain::names::{ReleaseId, Seq};
 use portcullis_domain::signal::Command;
 use portcullis_domain::target::Phase;
 use portcullis_domain::time::Millis;
@@ -118,4 +119,71 @@ fn a_person_who_starts_a_release_can_say_it_of_it() {
     world.approve("kofi", id);
     hurts(&mut world);
     assert_eq!(world.phase(id), Some(Phase::NeedsHelp), "{:#?}", world.story(id));
+}
+
+/// A release whose switch of `web` was sent, and has not arrived when its time is over: it is forward-only, so a person
+/// is asked.
+fn switch_under_way() -> (World, ReleaseId, (Seq, Write)) {
+    fn switches_web(action: &Action) -> bool {
+        matches!(action, Action::Write(write)
+            if write.purpose == Purpose::Switch && write.object == ObjectKey::traffic(&service("web")))
+    }
+    let mut world = World::new(policy());
+    world.build(2, "amara");
+    world.commits.get_mut(&commit(2)).unwrap().forward_only = true;
+    let id = world.push(2);
+    world.parked = switches_web;
+    world.approve("kofi", id);
+    let sent = world.target.outstanding.iter().find_map(|(seq, outstanding)| match &outstanding.intention.action {
+        Action::Write(write) if switches_web(&outstanding.intention.action) => Some((*seq, write.clone())),
+        _ => None,
+    });
+    let sent = sent.expect("the switch is under way");
+    world.pass(Millis::minutes(10));
+    assert_eq!(world.phase(id), Some(Phase::NeedsHelp), "{:#?}", world.story(id));
+    world.parked = |_| false;
+    (world, id, sent)
+}
+
+#[test]
+fn what_a_person_took_for_what_counts_is_not_changed_by_a_switch_that_arrives_late() {
+    let (mut world, id, (seq, write)) = switch_under_way();
+    world.command("kofi", Command::Resolve { reason: "stay on blue".into() });
+    assert_eq!(world.phase(id), None, "{:#?}", world.story(id));
+    assert_eq!(world.target.live[&service("web")].digest, image(1, "web"));
+    assert!(matches!(world.write(seq, &write), Outcome::Drift(_)), "the late switch got through");
+    assert_eq!(world.serves("web"), Some(image(1, "web")));
+}
+
+#[test]
+fn a_switch_that_arrives_before_the_cluster_is_read_counts() {
+    let (mut world, id, (seq, write)) = switch_under_way();
+    assert_eq!(world.write(seq, &write), Outcome::Written);
+    world.command("kofi", Command::Resolve { reason: "it arrived".into() });
+    assert_eq!(world.phase(id), None, "{:#?}", world.story(id));
+    assert_eq!(world.target.live[&service("web")].digest, image(2, "web"));
+}
+
+#[test]
+fn while_it_is_resolved_a_rollback_is_still_heard() {
+    let (mut world, id, _) = switch_under_way();
+    world.parked = |action| matches!(action, Action::Observe);
+    world.command("kofi", Command::Resolve { reason: "stay".into() });
+    assert_eq!(world.phase(id), Some(Phase::NeedsHelp));
+    world.parked = |_| false;
+    world.roll_back("kofi");
+    assert!(world.rolled_back(id), "{:#?}", world.story(id));
+    assert_eq!(world.serves("api"), Some(image(1, "api")));
+}
+
+#[test]
+fn with_hands_off_it_is_resolved_once_they_are_on_again() {
+    let (mut world, id, (seq, write)) = switch_under_way();
+    let until = Some(world.now + Millis::minutes(5));
+    world.command("kofi", Command::HandsOff { until, reason: "I look at it".into() });
+    world.command("kofi", Command::Resolve { reason: "stay on blue".into() });
+    assert_eq!(world.phase(id), Some(Phase::NeedsHelp), "a write of ours waits, too");
+    world.pass(Millis::minutes(6));
+    assert_eq!(world.phase(id), None, "{:#?}", world.story(id));
+    assert!(matches!(world.write(seq, &write), Outcome::Drift(_)));
 }

@@ -332,8 +332,11 @@ impl<'a> Court<'a> {
         if write.object != effect.object || write.to != effect.to {
             return Err(format!("the write under {seq} is not what was intended"));
         }
-        // A mark writes the value that is there: late, on an object whose annotation was taken off, it moves nothing.
-        let as_it_is = self.objects.get(&effect.object).is_some_and(|(_, value)| *value == effect.to);
+        // A mark writes the value that is there, or puts an absent workload there at rest: late, it moves nothing.
+        let as_it_is = match self.objects.get(&effect.object) {
+            Some((_, value)) => *value == effect.to,
+            None => matches!(effect.to, Value::Workload { replicas: 0, .. }),
+        };
         let forward = match write.purpose {
             Purpose::Restore => false,
             Purpose::Mark => !as_it_is,
