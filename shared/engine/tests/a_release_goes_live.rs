@@ -57,10 +57,12 @@ async fn waves_come_up_and_switch_in_order_and_every_switch_is_after_a_claim() {
     assert_eq!(
         order,
         [
-            // Our mark on what has none, as it is.
+            // Our mark on what has none, as it is; what is not there is created at rest.
             "Deployment/api-blue x2",
+            "Deployment/api-green x0",
             "Service/api 0%",
             "Deployment/web-blue x2",
+            "Deployment/web-green x0",
             "Service/web 0%",
             "Deployment/api-green x2",
             "Deployment/web-green x2",
@@ -162,8 +164,9 @@ async fn a_worker_switches_last_and_never_runs_beside_the_old_one() {
         })
         .collect();
     let (blue, green) = (Some(Colour::Blue), Some(Colour::Green));
-    let order = [(blue, 2), (green, 0), (blue, 0), (green, 2)];
-    assert_eq!(of_worker, order, "the old one is marked; the new one is there at rest; the old stops; the new starts");
+    let order = [(blue, 2), (green, 0), (green, 0), (blue, 0), (green, 2)];
+    let why = "the old one is marked, the new one created at rest; it stays so when it is deployed; the old stops; the new starts";
+    assert_eq!(of_worker, order, "{why}");
     assert_eq!(effects.last().unwrap().object.service, name("worker"), "after everything else");
     world.assert_sound().await;
 }
