@@ -80,15 +80,16 @@ impl Driver {
     pub async fn step(&self, wake: &Wake) -> Result<StepReport, RecordError> {
         let target = &wake.target;
         let mut report = StepReport::default();
-        if self.memory().was_covered(wake) || self.ports.ledger.head(target).await?.is_none() {
+        if self.memory().was_covered(wake) {
             return Ok(report);
         }
         let mut permit = self.looking.acquire().await.ok();
         let mut sent = Vec::new();
-        match self.recorder.record(target, Signal::Wake, None).await {
+        let mut state = match self.recorder.record(target, Signal::Wake, None).await {
             Ok(recorded) => {
                 report.appended += recorded.events.len();
                 sent.extend(wake_of(&recorded));
+                recorded.state
             }
             Err(RecordError::NoPolicy { .. }) => {
                 tracing::warn!(%target, "left alone: it is in no policy, and nothing of it is in flight");
@@ -99,10 +100,12 @@ impl Driver {
                 return Ok(StepReport { needs_newer: true, ..report });
             }
             Err(error) => return Err(error),
-        }
+        };
         let mut tasks = JoinSet::new();
         for look in 0.. {
-            let state = self.recorder.load(target).await?.state;
+            if look > 0 {
+                state = self.recorder.load(target).await?.state;
+            }
             if look < MOST_LOOKS {
                 report.leased += self.launch(target, &state, &mut tasks).await;
                 self.memory().cover(target, &state, self.ports.clock.now(), &mut sent);

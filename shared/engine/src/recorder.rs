@@ -45,8 +45,6 @@ type Decoded = HashMap<TargetId, (Vec<u8>, Arc<Target>)>;
 #[derive(Clone)]
 pub struct Recorder {
     pub(crate) ports: Ports,
-    /// The moment of each target's last event, by the version it belongs to: spares a read before an append.
-    last: Arc<Mutex<HashMap<TargetId, (Seq, Timestamp)>>>,
     /// The snapshot of each target that was read or written last, with the state in it: decoding one takes longer than
     /// judging it, and a driver reads the same head several times per action. Only the very same bytes are believed.
     decoded: Arc<Mutex<Decoded>>,
@@ -89,7 +87,7 @@ struct Unsure {
 impl Recorder {
     /// A recorder on these ports.
     pub fn new(ports: Ports) -> Self {
-        Self { ports, last: Arc::default(), decoded: Arc::default() }
+        Self { ports, decoded: Arc::default() }
     }
 
     /// Decides on a signal and appends what was decided, all of it or nothing.
@@ -102,27 +100,34 @@ impl Recorder {
         signal: Signal,
         delivery: Option<&DeliveryId>,
     ) -> Result<Recorded, RecordError> {
-        if let Some(delivery) = delivery
-            && self.ports.ledger.delivered(target, delivery).await?
-        {
-            return Ok(Recorded { events: Vec::new(), state: self.load(target).await?.state });
-        }
+        let scopes = Scope::of(target);
         let mut unsure: Option<Unsure> = None;
         let mut failures = 0;
         for _ in 0..ATTEMPTS {
-            let loaded = self.load(target).await?;
+            let reading = self.ports.ledger.reading(target, &scopes, delivery).await?;
+            let loaded = self.open(target, reading.head).await?;
             if let Some(attempt) = unsure.take()
                 && self.was_made(target, &attempt).await?
             {
                 return Ok(self.finish(target, attempt.recorded, attempt.woken_at).await);
             }
+            // Time passes for a target only once something happened to it.
+            let unknown = loaded.head.is_none() && matches!(signal, Signal::Wake);
+            if reading.delivered || unknown {
+                return Ok(Recorded { events: Vec::new(), state: loaded.state });
+            }
             let policy = self.policy(target, &loaded.state)?;
-            let given = self.given(target).await?;
+            let given = Given {
+                now: self.ports.clock.now(),
+                ledger: self.ports.ledger.id(),
+                next_release: reading.next_release,
+                scopes: scopes.iter().cloned().zip(reading.scopes).collect(),
+            };
             let events = decide(&loaded.state, &policy, &signal, &given);
             if events.is_empty() {
                 return Ok(Recorded { events, state: loaded.state });
             }
-            self.guard_clock(target, loaded.state.seq, given.now).await?;
+            guard_clock(target, loaded.head.as_ref(), given.now)?;
             let (append, recorded) = prepare(target, &loaded, &policy, &given, events, delivery)?;
             let woken_at = loaded.head.and_then(|head| head.wake_at);
             let (first, bytes, snapshot) =
@@ -173,7 +178,12 @@ impl Recorder {
 
     /// Loads the head, folding the ledger anew if the snapshot is of another fold or can not be read.
     pub(crate) async fn load(&self, target: &TargetId) -> Result<Loaded, RecordError> {
-        let Some(head) = self.ports.ledger.head(target).await? else {
+        let head = self.ports.ledger.head(target).await?;
+        self.open(target, head).await
+    }
+
+    async fn open(&self, target: &TargetId, head: Option<Head>) -> Result<Loaded, RecordError> {
+        let Some(head) = head else {
             return Ok(Loaded { head: None, state: Arc::default() });
         };
         if head.min_reader > READER {
@@ -230,49 +240,14 @@ impl Recorder {
         frozen.map(SealedPolicy::from_arc).ok_or_else(|| RecordError::NoPolicy { target: target.clone() })
     }
 
-    async fn given(&self, target: &TargetId) -> Result<Given, RecordError> {
-        let scopes = Scope::of(target);
-        let states = self.ports.ledger.scopes(&scopes).await?;
-        let next_release = self.ports.ledger.next_release().await?;
-        Ok(Given {
-            now: self.ports.clock.now(),
-            ledger: self.ports.ledger.id(),
-            next_release,
-            scopes: scopes.into_iter().zip(states).collect(),
-        })
-    }
-
-    /// Refuses to decide with a clock that is behind the ledger's last event.
-    async fn guard_clock(&self, target: &TargetId, version: Seq, now: Timestamp) -> Result<(), RecordError> {
-        if version == Seq(0) {
-            return Ok(());
-        }
-        let known = self.last().get(target).filter(|(seq, _)| *seq == version).map(|(_, at)| *at);
-        let last = if let Some(at) = known {
-            at
-        } else {
-            let stored = self.ports.ledger.commits(target, Seq(version.0 - 1), 1).await?;
-            let Some(commit) = stored.first() else { return Ok(()) };
-            let commit = decode(target, &commit.bytes)?;
-            commit.events.iter().map(|event| event.at).max().unwrap_or(now)
-        };
-        if last.since(now) > MOST_SKEW {
-            return Err(RecordError::Clock { target: target.clone(), behind: last.since(now) });
-        }
-        Ok(())
-    }
-
     /// Whether an append of which the store said nothing was made after all.
     async fn was_made(&self, target: &TargetId, attempt: &Unsure) -> Result<bool, RecordError> {
         let stored = self.ports.ledger.commits(target, Seq(attempt.first.0 - 1), 1).await?;
         Ok(stored.first().is_some_and(|commit| commit.first == attempt.first && commit.bytes == attempt.bytes))
     }
 
-    /// After an append: remembers its moment and sends the wake that the new state asks for.
+    /// After an append: sends the wake that the new state asks for.
     async fn finish(&self, target: &TargetId, recorded: Recorded, woken_at: Option<Timestamp>) -> Recorded {
-        if let Some(event) = recorded.events.last() {
-            self.last().insert(target.clone(), (event.seq, event.at));
-        }
         let wake_at = next(&recorded.state).wake_at;
         let intends = recorded.events.iter().any(|event| matches!(event.what, What::Intended { .. }));
         if let Some(at) = wake_at
@@ -315,9 +290,15 @@ impl Recorder {
     fn decoded(&self) -> std::sync::MutexGuard<'_, Decoded> {
         self.decoded.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn last(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, (Seq, Timestamp)>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+/// Refuses to decide with a clock that is behind the ledger's last event.
+fn guard_clock(target: &TargetId, head: Option<&Head>, now: Timestamp) -> Result<(), RecordError> {
+    match head {
+        Some(head) if head.last_at.since(now) > MOST_SKEW => {
+            Err(RecordError::Clock { target: target.clone(), behind: head.last_at.since(now) })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -352,6 +333,7 @@ fn prepare(
         version: state.seq,
         snapshot,
         chain: codec::chain(before, &bytes),
+        last_at: loaded.head.as_ref().map_or(given.now, |head| head.last_at.max(given.now)),
         wake_at: next(&state).wake_at,
         min_reader,
     };
