@@ -262,5 +262,12 @@ pub fn large() -> Vec<World> {
         world.left.crashes += 1;
         world.patient &= world.converges;
     }
+    // `rollback` and `resolved` of every run are two narrow cuts of this one.
+    worlds.push(World {
+        begin: Begin::Gated,
+        left: Left { crashes: 2, ticks: 2, approvals: 1, commands: 3, ..NONE },
+        asks: &[Ask::RollBack, Ask::Cancel, Ask::Resolve],
+        ..World::plain("any word", "a person rolls back, cancels or resolves at any time; two crashes")
+    });
     worlds
 }
