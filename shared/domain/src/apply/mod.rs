@@ -256,17 +256,18 @@ impl Target {
         self.own_fence(found.stamp.as_ref()?)
     }
 
-    fn own_fence(&self, stamp: &Stamp) -> Option<(u32, Seq)> {
+    /// A fence of an epoch that is over is below everything that is written now, whatever its number.
+    pub(crate) fn own_fence(&self, stamp: &Stamp) -> Option<(u32, Seq)> {
         let fence = stamp.fence.as_ref().filter(|fence| Some(&fence.ledger) == self.ledger.as_ref())?;
         Some((fence.epoch, fence.seq))
     }
 
     /// Takes an object as found. What was intended later than its fence may still land, and stays known as ours.
     fn confirm_one(&mut self, key: &ObjectKey, found: &Found) {
+        let (epoch, fence) = (self.epoch, self.fence_found(found));
         let known = self.objects.entry(key.clone()).or_default();
         known.confirmed.clone_from(&found.stamp);
-        let fence = found.stamp.as_ref().and_then(|stamp| stamp.fence.as_ref()).map_or(Seq(0), |fence| fence.seq);
-        known.meant.retain(|seq, _| *seq > fence);
+        known.meant.retain(|seq, _| Some((epoch, *seq)) > fence);
     }
 
     /// A release leaves the state, with its intentions.

@@ -103,15 +103,18 @@ impl Draft<'_> {
             return;
         };
         let old_object = ObjectKey::workload(&service.name, old.colour);
-        // An autoscaler may have given it more meanwhile: nobody takes those away from what is about to serve.
+        // Where the old digest comes back in the same Deployment, there is nothing beside it to stop or drain.
+        let rolling = rolling || old.colour == progress.colour;
+        // An autoscaler may have given it more meanwhile: nobody takes those away from what is about to serve. In the
+        // same Deployment it gave them to the new digest.
         let scaled = match self.target().objects.get(&old_object).and_then(|known| known.confirmed.as_ref()) {
-            Some(Stamp { value: Value::Workload { digest, replicas }, .. }) if *digest == old.digest => *replicas,
+            Some(Stamp { value: Value::Workload { digest, replicas }, .. }) if rolling || *digest == old.digest => {
+                *replicas
+            }
             _ => 0,
         };
         let replicas = old.replicas.max(progress.replicas).max(scaled);
         let old_value = Value::Workload { digest: old.digest, replicas };
-        // Where the old digest comes back in the same Deployment, there is nothing beside it to stop or drain.
-        let rolling = rolling || old.colour == progress.colour;
         let stop_first = matches!(service.kind, ServiceKind::Worker { overlap: false }) && !rolling;
         match step {
             BackStep::Idle if stop_first => self.intend_write(id, own, at_rest, Purpose::Restore),

@@ -286,15 +286,14 @@ impl Draft<'_> {
         found: &Found,
     ) {
         let known = self.expected(object);
-        let (ledger, seq) = (self.target().ledger.clone(), self.target().seq);
+        let target = self.target();
+        let newest = (target.epoch, target.seq);
         let ours = found.foreign.is_none()
             && match &found.stamp {
                 None => known.contains(&None),
                 Some(stamp) => {
-                    let fence_is_ours = stamp
-                        .fence
-                        .as_ref()
-                        .is_none_or(|fence| Some(&fence.ledger) == ledger.as_ref() && fence.seq <= seq);
+                    let fence_is_ours =
+                        stamp.fence.is_none() || target.own_fence(stamp).is_some_and(|fence| fence <= newest);
                     let mut values = known.iter().flatten().map(|stamp| stamp.value).chain(to);
                     // How many pods a workload has is an autoscaler's business, too: only another image is not ours.
                     fence_is_ours && values.any(|value| is_same_image(&value, &stamp.value))

@@ -177,6 +177,8 @@ impl<'a> Draft<'a> {
             (Action::Measure(measure), Outcome::Measured { from, to, services, alarms }) => {
                 self.measured(release, measure, (*from, *to), services, alarms);
             }
+            // A reading from before our last write tells of the past: the next one counts.
+            (Action::AwaitReady(ask), Outcome::Seen(found)) if self.target().is_older(&ask.object, found) => {}
             (Action::AwaitReady(ask), Outcome::Seen(found)) if forward::is_ready(ask, found) => {
                 self.done(release, intention, outcome);
             }

@@ -78,7 +78,8 @@ impl Draft<'_> {
         }
     }
 
-    /// A message says something bad of what serves, and no release is there any more that could look or be undone.
+    /// A message says something bad of what serves, and no release that brought it is there any more to look at it, or
+    /// to be undone.
     pub(super) fn note_vulnerable(&mut self, digest: &Digest, counts: &BTreeMap<Severity, u32>) {
         let Some(limit) = self.policy.roll_back.vulnerability else { return };
         let Some((severity, count)) = counts.iter().find(|(severity, count)| **severity <= limit && **count > 0) else {
@@ -92,7 +93,7 @@ impl Draft<'_> {
                 let told = self.target().vulnerable.get(*service) == Some(digest);
                 let watched = |release: &Release| {
                     matches!(release.phase, Phase::Watching | Phase::Live)
-                        && release.artifacts.values().any(|artifact| artifact.digest == *digest)
+                        && release.artifacts.values().any(|artifact| artifact.digest == *digest && !artifact.kept)
                 };
                 serving.digest == *digest && !told && !self.target().releases.values().any(watched)
             })

@@ -13,9 +13,9 @@ use cedar_policy::{
 use super::{Compiled, text, validator};
 use crate::names::{GroupName, Subject, TargetId};
 
-/// Evaluation goes on where so much stack is left, in bytes, and else on a stack of its own: whether a rule can be
-/// evaluated must not hang on who asks.
-const STACK: usize = 1024 * 1024;
+/// Evaluation has a stack of its own, in bytes: whether a rule can be evaluated must not hang on who asks. The longest
+/// rule that is taken needs a little more than half of it.
+const STACK: usize = 2 * 1024 * 1024;
 
 /// The most characters of a value that evidence shows.
 const MOST_SHOWN: usize = 120;
@@ -75,7 +75,7 @@ pub(crate) enum Answer {
 impl Compiled {
     /// Each rule's answer, in their order, with the values it looked at.
     pub(crate) fn ask(&self, situation: &Situation<'_>) -> Vec<(&str, Answer, Vec<String>)> {
-        let answers = stacker::maybe_grow(STACK, 2 * STACK, || self.evaluate(situation));
+        let answers = stacker::grow(STACK, || self.evaluate(situation));
         let of = |index: usize| match &answers {
             Ok(answers) => answers.get(index).cloned().unwrap_or_else(|| Answer::Unsure("it has no answer".to_owned())),
             Err(why) => Answer::Unsure(why.clone()),

@@ -356,3 +356,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_the_number_that_cedar_gives_a_policy_is_left_out_of_its_words() {
+    assert_eq!(without_number("for policy `0`, attribute `a`, or `b`"), "attribute `a`, or `b`");
+    for said in ["unexpected token `x`, expected `y`", "for policy `0`: nothing", ""] {
+        assert_eq!(without_number(said), said);
+    }
+}

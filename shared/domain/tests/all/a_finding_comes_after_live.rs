@@ -174,3 +174,22 @@ fn after_its_window_people_are_told_once_and_nothing_is_undone() {
     assert_eq!(told, [format!("a scan is said to have 1 critical in {}, which serves", image(2, "web").short())]);
     assert_eq!(world.serves("web"), Some(image(2, "web")));
 }
+
+#[test]
+fn of_a_kept_image_nobody_looks_after_people_are_told_at_once() {
+    let mut world = world();
+    world.build(2, "amara");
+    world.commits.get_mut(&commit(2)).unwrap().changed.insert(service("web"), false);
+    world.images.remove(&image(2, "web"));
+    let id = world.push_without(2, "web");
+    world.approve("kofi", id);
+    world.pass(Millis::minutes(6));
+    assert_eq!(world.phase(id), Some(Phase::Live), "{:#?}", world.story(id));
+    assert!(world.release(id).artifacts[&service("web")].kept);
+    told(&mut world, image(1, "web"), 1);
+    assert_eq!(
+        world.happened(|what| matches!(what, What::LiveVulnerable { digest, .. } if *digest == image(1, "web"))),
+        1
+    );
+    assert_eq!(undone_for(&world, id), None, "to undo it would not take the finding away");
+}

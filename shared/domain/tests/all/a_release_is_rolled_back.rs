@@ -450,3 +450,19 @@ fn an_alarm_of_the_live_release_is_not_missed_while_the_next_one_is_backed_up() 
     assert_eq!(world.end_of(second), Some(portcullis_domain::event::End::Cancelled));
     all_back(&world);
 }
+
+#[test]
+fn in_the_same_deployment_pods_that_an_autoscaler_added_stay_when_the_old_image_comes_back() {
+    let mut rolling = policy();
+    rolling.strategy = Strategy::Rolling;
+    let mut world = World::new(rolling);
+    let id = world.go_live(2);
+    let web = ObjectKey::workload(&service("web"), Colour::Blue);
+    let now = world.cluster.get_mut(&web).unwrap();
+    now.ready = 9;
+    now.stamp.as_mut().unwrap().value = Value::Workload { digest: image(2, "web"), replicas: 9 };
+    world.roll_back("kofi");
+    assert!(world.rolled_back(id), "{:#?}", world.story(id));
+    let back = world.cluster[&web].stamp.as_ref().unwrap().value;
+    assert_eq!(back, Value::Workload { digest: image(1, "web"), replicas: 9 });
+}

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 mod any_rule;
+mod limits;
 mod rules;
 mod walk;
 

@@ -71,11 +71,13 @@ fn readers(court: &Court<'_>) -> Result<(), String> {
 
 /// Invariant 7 (and 8, 9: whatever was lost, doubled or died): every release has ended, or a person is asked.
 fn releases(court: &mut Court<'_>, deserted: bool) -> Result<(), String> {
+    let now = court.outside.hub.now();
     let open: Vec<_> = court.state.releases.values().map(|release| (release.id, release.phase)).collect();
     for (id, phase) in open {
-        let louder = court.state.releases[&id].asking.as_ref().is_some_and(|asking| asking.level > 3);
+        // Nobody comes: the call is not forgotten, it gets louder at a moment that is ahead.
+        let called = court.state.releases[&id].asking.as_ref().is_some_and(|asking| asking.until + TOLD > now);
         let held = court.state.releases[&id].paused;
-        if !(deserted && (louder || held)) {
+        if !(deserted && (called || held)) {
             return Err(format!("invariant 7: release {id} is still {}, whoever was asked", phase.name()));
         }
         if let Some(docket) = court.dockets.get_mut(&id) {

@@ -275,8 +275,13 @@ impl World {
 
     /// Pushes an image of every service of a commit, and lets everything happen that does not need time.
     pub fn push(&mut self, n: u8) -> ReleaseId {
+        self.push_without(n, "")
+    }
+
+    /// The same, but for a service of which the commit has no new image.
+    pub fn push_without(&mut self, n: u8, kept: &str) -> ReleaseId {
         let id = ReleaseId(self.next_release);
-        for s in self.policy.services.clone() {
+        for s in self.policy.services.clone().iter().filter(|s| s.name.as_str() != kept) {
             self.push_one(n, s.name.as_str());
         }
         self.settle();
@@ -342,11 +347,12 @@ impl World {
 
     /// Lets time pass in steps, with everything that falls due in it.
     pub fn pass(&mut self, time: Millis) {
-        let end = self.now + time;
+        let (begun, end) = (self.now, self.now + time);
         while self.now < end {
             let wake = next(&self.target).wake_at.filter(|at| *at > self.now).unwrap_or(end);
-            // Standing looks come round every minute.
-            self.now = wake.min(self.now + Millis::minutes(1)).min(end);
+            // Standing looks come round every minute; who waits for days is looked at less often.
+            let look = Millis::minutes(1).max(Millis(self.now.since(begun).0 / 20));
+            self.now = wake.min(self.now + look).min(end);
             self.signal(&Signal::Wake);
             self.settle();
         }
