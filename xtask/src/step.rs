@@ -50,6 +50,8 @@ pub(crate) fn build(package: &str, program: &str) -> Result<Command> {
     command.current_dir(root());
     // Memory that is given back to the system after every seed is asked for again at once (GNU libc only).
     command.env("MALLOC_TOP_PAD_", "67108864").env("MALLOC_TRIM_THRESHOLD_", "1073741824");
+    // The same for the simulator's allocator.
+    command.env("MIMALLOC_PURGE_DELAY", "-1");
     Ok(command)
 }
 

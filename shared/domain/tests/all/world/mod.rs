@@ -22,6 +22,13 @@ use portcullis_domain::target::{Phase, Release, Target};
 use portcullis_domain::time::{Millis, Timestamp};
 use portcullis_domain::{apply, decide, next};
 
+pub mod applying;
+pub mod measuring;
+pub mod rules;
+pub mod stages;
+pub mod waits;
+pub mod writing;
+
 pub fn service(name: &str) -> ServiceName {
     ServiceName::new(name).unwrap()
 }
