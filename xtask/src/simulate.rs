@@ -7,7 +7,7 @@ use crate::step::{build, run as run_step};
 /// What `cargo xtask simulate` is told.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How many seeds to play; a million take some twenty minutes on two cores
+    /// How many seeds to play; a million take one to two hours on two cores
     #[arg(long, default_value_t = 10_000)]
     seeds: u64,
     /// The first of them
