@@ -9,10 +9,10 @@ use portcullis_embedded::people::People;
 use portcullis_embedded::registry::FileRegistry;
 use portcullis_embedded::source::FileSource;
 use portcullis_embedded::sqlite::SqliteStore;
+use portcullis_engine::absent::Absent;
 use portcullis_engine::ports::{Clock as _, Policies, Ports};
 use portcullis_engine::recorder::{RecordError, Recorder};
 
-use crate::absent::Absent;
 use crate::acting::{self, Acted};
 use crate::api::{Answered, Ask, ReleaseDetail, ReleaseSummary, State, StopAsk, StopAt, TargetSummary};
 use crate::args::Place;

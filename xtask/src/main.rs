@@ -1,13 +1,16 @@
 //! The project's own commands, run as `cargo xtask COMMAND`.
 //!
-//! One file per command ([`mod@test`], [`ci`], [`simulate`], [`fuzz`], [`mutants`], [`mod@bench`]); [`step`] runs a child and prints it first, [`tools`]
-//! knows the pinned cargo plugins. It must not know the product: it only starts cargo and reports, so that whatever it
-//! does can also be typed by hand from what it prints. Start reading at [`Command`].
+//! One file per command ([`mod@test`], [`ci`], [`simulate`], [`fuzz`], [`mutants`], [`mod@bench`]); [`step`] runs a child
+//! and prints it first, [`tools`] knows the pinned cargo plugins, [`python`] and [`maven`] the pinned emulators that tests
+//! speak to. It must not know the product: it only starts cargo and reports, so that whatever it does can also be typed by
+//! hand from what it prints. Start reading at [`Command`].
 
 mod bench;
 mod ci;
 mod fuzz;
+mod maven;
 mod mutants;
+mod python;
 mod simulate;
 mod step;
 mod test;

@@ -5,11 +5,19 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
 
-use crate::simulate;
 use crate::step::{build_dir, cargo, in_words, run as run_step};
+use crate::{maven, python, simulate};
 
 /// Where tests that start the real binary find it: an absolute path.
 const BINARY_VARIABLE: &str = "PORTCULLIS_BIN";
+
+/// Where tests find the emulator of AWS: an absolute path of the server program.
+const MOTO_VARIABLE: &str = "PORTCULLIS_MOTO";
+
+/// Where the ledger's tests find AWS's own emulator of DynamoDB: the absolute path of the folder of its jars.
+const DYNAMODB_VARIABLE: &str = "PORTCULLIS_DYNAMODB_LOCAL";
+/// What is run on it as well.
+const LEDGER: &[&str] = &["-p", "portcullis-tests-aws", "--test", "ledger"];
 
 /// A share of the tests that can be run alone.
 struct Part {
@@ -22,6 +30,8 @@ struct Part {
     plays_seeds: bool,
     /// Whether a test of this part starts the `portcullis` binary.
     starts_the_binary: bool,
+    /// Whether a test of this part speaks to AWS's APIs, as an emulator has them.
+    speaks_to_aws: bool,
 }
 
 /// The proofs need an optimised build, and are no part of a run with the usual one.
@@ -37,6 +47,7 @@ const PARTS: &[Part] = &[
         runs: &[USUAL, PROOFS],
         plays_seeds: true,
         starts_the_binary: true,
+        speaks_to_aws: true,
     },
     Part {
         name: "unit",
@@ -44,6 +55,7 @@ const PARTS: &[Part] = &[
         runs: &[&["--workspace", "--lib", "--bins"]],
         plays_seeds: false,
         starts_the_binary: false,
+        speaks_to_aws: false,
     },
     Part {
         name: "integration",
@@ -51,6 +63,7 @@ const PARTS: &[Part] = &[
         runs: &[&["--workspace", "--exclude", "portcullis-model", "--exclude", "portcullis-simulator", "--test", "*"]],
         plays_seeds: false,
         starts_the_binary: true,
+        speaks_to_aws: true,
     },
     Part {
         name: "doc",
@@ -58,6 +71,7 @@ const PARTS: &[Part] = &[
         runs: &[&["--workspace", "--doc"]],
         plays_seeds: false,
         starts_the_binary: false,
+        speaks_to_aws: false,
     },
     Part {
         name: "crash",
@@ -65,6 +79,15 @@ const PARTS: &[Part] = &[
         runs: &[&["--workspace", "--test", "crash"]],
         plays_seeds: false,
         starts_the_binary: true,
+        speaks_to_aws: false,
+    },
+    Part {
+        name: "aws",
+        about: "the AWS adapters, on an emulator of AWS's APIs (installed when missing)",
+        runs: &[&["-p", "portcullis-aws", "-p", "portcullis-tests-aws"]],
+        plays_seeds: false,
+        starts_the_binary: false,
+        speaks_to_aws: true,
     },
     Part {
         name: "model",
@@ -72,6 +95,7 @@ const PARTS: &[Part] = &[
         runs: &[&["--profile", "proof", "-p", "portcullis-model"]],
         plays_seeds: false,
         starts_the_binary: false,
+        speaks_to_aws: false,
     },
     Part {
         name: "simulate",
@@ -79,6 +103,7 @@ const PARTS: &[Part] = &[
         runs: &[&["--profile", "proof", "-p", "portcullis-simulator"]],
         plays_seeds: true,
         starts_the_binary: false,
+        speaks_to_aws: false,
     },
 ];
 
@@ -123,6 +148,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         binary = Some(built);
     }
+    let moto = if part.speaks_to_aws { Some(python::MOTO.path()?) } else { None };
     for run in part.runs {
         let mut tests = cargo(["test", "--no-fail-fast"]);
         tests.args(*run);
@@ -132,7 +158,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if let Some(binary) = &binary {
             tests.env(BINARY_VARIABLE, binary);
         }
+        if let Some(moto) = &moto {
+            tests.env(MOTO_VARIABLE, moto);
+        }
         run_step(&mut tests)?;
+    }
+    if part.speaks_to_aws {
+        match maven::dynamodb_local()? {
+            Some(jars) => {
+                let mut tests = cargo(["test", "--no-fail-fast"]);
+                tests.args(LEDGER).env(DYNAMODB_VARIABLE, jars);
+                if !args.args.is_empty() {
+                    tests.arg("--").args(&args.args);
+                }
+                run_step(&mut tests)?;
+            }
+            None => eprintln!("\nno Java or no Maven: the ledger was tested on moto alone, not on DynamoDB Local"),
+        }
     }
     if part.plays_seeds && args.args.is_empty() {
         simulate::run(&simulate::Args::ci())?;

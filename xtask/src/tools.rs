@@ -66,7 +66,7 @@ impl Tool {
 }
 
 /// Where tools are installed: inside the one target folder, so that nothing of the machine changes.
-fn home() -> PathBuf {
+pub(crate) fn home() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     root().join(target).join("tools")
 }

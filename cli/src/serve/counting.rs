@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use portcullis_domain::names::{DeliveryId, LedgerId, ReleaseId, Seq, TargetId};
 use portcullis_domain::scope::{Scope, ScopeState};
 use portcullis_domain::time::Timestamp;
-use portcullis_engine::ports::{Append, AppendError, Head, Ledger, PortResult, StoredCommit};
+use portcullis_engine::ports::{Append, AppendError, Head, Ledger, PortResult, Reading, StoredCommit};
 
 /// Appends counted by how they went.
 #[derive(Debug, Default)]
@@ -40,6 +40,14 @@ impl Ledger for Counting {
     }
     async fn head(&self, target: &TargetId) -> PortResult<Option<Head>> {
         self.inner.head(target).await
+    }
+    async fn reading(
+        &self,
+        target: &TargetId,
+        scopes: &[Scope],
+        delivery: Option<&DeliveryId>,
+    ) -> PortResult<Reading> {
+        self.inner.reading(target, scopes, delivery).await
     }
     async fn append(&self, append: Append) -> Result<(), AppendError> {
         let done = self.inner.append(append).await;

@@ -7,6 +7,7 @@
 //! acknowledged, and [`driver::Driver`], which does what the ledger says is to be done. A message between the two is a
 //! hint: lost, doubled or late it changes nothing but time, because [`sweep::Sweep`] finds what was missed.
 
+pub mod absent;
 pub mod breaker;
 pub mod codec;
 #[cfg(any(test, feature = "memory"))]
