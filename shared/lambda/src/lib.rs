@@ -6,7 +6,7 @@
 //! - [`driving`]: `run-release`. Wakes in, effects out; it stops in time and hands on by a wake.
 //! - [`sweeping`]: `sweep`. What is overdue, and what was lost.
 //! - [`telling`]: `notify`. The ledger's readers.
-//! - [`answering`]: the two functions behind HTTP.
+//! - [`webhooks`]: the two functions behind HTTP, `on-github-event` and `on-approval`; [`answering`] is their transport.
 //!
 //! It must not know: what a gate, a release or a policy is; how an adapter speaks to AWS. A client is made with the first
 //! invocation, never before: a cold start costs what it uses.
@@ -24,4 +24,5 @@ pub mod recording;
 pub mod running;
 pub mod sweeping;
 pub mod telling;
+pub mod webhooks;
 pub mod wiring;
