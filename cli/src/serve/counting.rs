@@ -41,12 +41,7 @@ impl Ledger for Counting {
     async fn head(&self, target: &TargetId) -> PortResult<Option<Head>> {
         self.inner.head(target).await
     }
-    async fn reading(
-        &self,
-        target: &TargetId,
-        scopes: &[Scope],
-        delivery: Option<&DeliveryId>,
-    ) -> PortResult<Reading> {
+    async fn reading(&self, target: &TargetId, scopes: &[Scope], delivery: Option<&DeliveryId>) -> PortResult<Reading> {
         self.inner.reading(target, scopes, delivery).await
     }
     async fn append(&self, append: Append) -> Result<(), AppendError> {

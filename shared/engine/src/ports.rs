@@ -124,12 +124,7 @@ pub trait Ledger: Send + Sync {
     async fn head(&self, target: &TargetId) -> PortResult<Option<Head>>;
     /// All that a decision stands on; a store that can, answers with one call. Its parts need not be of one moment: an
     /// append is conditional on each of them.
-    async fn reading(
-        &self,
-        target: &TargetId,
-        scopes: &[Scope],
-        delivery: Option<&DeliveryId>,
-    ) -> PortResult<Reading> {
+    async fn reading(&self, target: &TargetId, scopes: &[Scope], delivery: Option<&DeliveryId>) -> PortResult<Reading> {
         let delivered = match delivery {
             Some(delivery) => self.delivered(target, delivery).await?,
             None => false,

@@ -98,7 +98,11 @@ mod tests {
         assert_eq!(github(b"Hello, World!", Some(GITHUB), &[SECRET]), Ok(()));
         assert_eq!(github(b"Hello, World?", Some(GITHUB), &[SECRET]), Err(SignatureError::Wrong));
         assert_eq!(github(b"Hello, World!", Some(GITHUB), &[b"another"]), Err(SignatureError::Wrong));
-        assert_eq!(github(b"Hello, World!", Some(GITHUB), &[]), Err(SignatureError::Wrong), "no secret believes nobody");
+        assert_eq!(
+            github(b"Hello, World!", Some(GITHUB), &[]),
+            Err(SignatureError::Wrong),
+            "no secret believes nobody"
+        );
     }
 
     #[test]

@@ -25,9 +25,7 @@ impl Environment {
     pub fn of(variables: &[(&str, &str)]) -> Self {
         let variables: Vec<(String, String)> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Self(Box::new(move |wanted| {
-            variables.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
-        }))
+        Self(Box::new(move |wanted| variables.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())))
     }
 
     /// One that may be absent; empty is absent.

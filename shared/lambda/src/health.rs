@@ -40,10 +40,8 @@ impl Metric {
 
 /// The line that tells these values of a function.
 pub fn line(at: Timestamp, function: &str, metrics: &[Metric]) -> String {
-    let names: Vec<Value> = metrics
-        .iter()
-        .map(|metric| json!({ "Name": metric.name, "Unit": format!("{:?}", metric.unit) }))
-        .collect();
+    let names: Vec<Value> =
+        metrics.iter().map(|metric| json!({ "Name": metric.name, "Unit": format!("{:?}", metric.unit) })).collect();
     let mut object = Map::new();
     object.insert(
         "_aws".to_owned(),
@@ -75,7 +73,10 @@ mod tests {
         assert_eq!(read["_aws"]["Timestamp"], 1_700_000_000_000_u64);
         assert_eq!(read["_aws"]["CloudWatchMetrics"][0]["Namespace"], "Portcullis");
         assert_eq!(read["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["function"]]));
-        assert_eq!(read["_aws"]["CloudWatchMetrics"][0]["Metrics"][0], json!({ "Name": "events_lost", "Unit": "Count" }));
+        assert_eq!(
+            read["_aws"]["CloudWatchMetrics"][0]["Metrics"][0],
+            json!({ "Name": "events_lost", "Unit": "Count" })
+        );
         assert_eq!(read["events_lost"], 2.0);
         assert_eq!(read["function"], "sweep");
         assert!(!told.contains('\n'));

@@ -15,7 +15,7 @@ use crate::batch::{Batch, failures};
 use crate::environment::{ConfigError, Environment};
 use crate::health::{self, Metric, Unit};
 use crate::running::{Failed, Function, Invocation};
-use crate::wiring::{Wiring, Wired};
+use crate::wiring::{Wired, Wiring};
 
 /// What one event came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

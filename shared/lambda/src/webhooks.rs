@@ -237,8 +237,7 @@ mod tests {
 
     #[test]
     fn a_signed_body_that_is_no_json_is_refused_with_the_reason() {
-        let mut headers =
-            vec![("x-hub-signature-256", SIGNED), ("x-github-event", "push"), ("x-github-delivery", "7")];
+        let mut headers = vec![("x-hub-signature-256", SIGNED), ("x-github-event", "push"), ("x-github-delivery", "7")];
         assert_eq!(github(&request("POST", &headers, "Hello, World!"), &secrets()).status, 415);
         headers.push(("content-type", "application/json"));
         let answer = github(&request("POST", &headers, "Hello, World!"), &secrets());
