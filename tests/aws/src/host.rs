@@ -77,11 +77,8 @@ impl Host {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
         let (send, next) = mpsc::channel(64);
-        let shared = Arc::new(Shared {
-            next: AsyncMutex::new(next),
-            waiting: Mutex::default(),
-            function: spec.name.clone(),
-        });
+        let shared =
+            Arc::new(Shared { next: AsyncMutex::new(next), waiting: Mutex::default(), function: spec.name.clone() });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next_invocation))
             .route("/2018-06-01/runtime/invocation/{id}/response", post(answered))
@@ -91,15 +88,7 @@ impl Host {
         let server = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Self {
-            spec,
-            address,
-            send,
-            shared,
-            child: AsyncMutex::new(None),
-            count: Mutex::new(0),
-            server,
-        })
+        Ok(Self { spec, address, send, shared, child: AsyncMutex::new(None), count: Mutex::new(0), server })
     }
 
     /// Invokes the function once; a process that died before is started anew.

@@ -12,6 +12,8 @@
 )]
 
 pub mod emulator;
+pub mod host;
 pub mod resources;
+pub mod stack;
 pub mod template;
 pub mod wire;
