@@ -36,6 +36,7 @@ enum Command {
     /// Feed what parses bytes from outside with inputs nobody thought of
     Fuzz(fuzz::Args),
     /// Change the core one little thing at a time, and see whether a test notices
+    #[command(disable_help_flag = true)]
     Mutants(mutants::Args),
     /// Measure speed; the table is printed, everything after the subject goes to the benchmark
     Bench(bench::Args),

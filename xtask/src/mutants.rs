@@ -8,18 +8,9 @@ use crate::tools;
 /// What `cargo xtask mutants` is told.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only every n-th mutant from the k-th on, such as `0/10`: a sample
-    #[arg(long, value_name = "K/N")]
-    shard: Option<String>,
-    /// Only mutants of files whose path contains this
-    #[arg(long, value_name = "PART")]
-    file: Vec<String>,
-    /// Only those that the last runs missed, or have not come to
-    #[arg(long)]
-    again: bool,
-    /// How many to try at once
-    #[arg(long, default_value_t = 2)]
-    jobs: usize,
+    /// Handed to the program that tries them, e.g. `--again`, `--file calendar`, `--help`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
 }
 
 /// Tries the mutants of `shared/domain`, as cargo-mutants lists them, all in one build: see `docs/decisions/0006`.
@@ -35,15 +26,5 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     std::fs::write(&list, listed.stdout).context("keeping the list of mutants")?;
 
     let mut command = cargo(["run", "--quiet", "--package", "portcullis-mutants", "--"]);
-    command.arg(&list).args(["--jobs", &args.jobs.to_string()]);
-    if let Some(shard) = &args.shard {
-        command.args(["--shard", shard]);
-    }
-    for file in &args.file {
-        command.args(["--file", file]);
-    }
-    if args.again {
-        command.arg("--again");
-    }
-    run_step(&mut command)
+    run_step(command.arg(&list).args(&args.args))
 }

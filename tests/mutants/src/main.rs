@@ -2,8 +2,9 @@
 //! asleep, and each run of the tests wakes one of them.
 //!
 //! cargo-mutants decides what a mutant is ([`list`]); [`weave`] writes them all into the source, [`tree`] keeps the copy
-//! that is compiled, [`play`] runs the core's own tests and then the simulator against one after the other, [`report`] tells. The few that cannot share a
-//! build (a constant, an `impl Trait`, a type that does not fit) are compiled alone, as cargo-mutants would.
+//! that is compiled, [`play`] runs the core's own tests and then the simulator against one after the other, [`report`]
+//! tells. The few that cannot share a build (a constant, an `impl Trait`, a type that does not fit) are compiled alone, as
+//! cargo-mutants would.
 //! It must not know what the product does. Start reading at [`run`].
 
 mod list;
@@ -76,8 +77,7 @@ fn run(args: &Args) -> Result<bool> {
     let tree = Tree::copy(&root, &home)?;
 
     let mut alone = BTreeSet::new();
-    let tests = together(&tree, &mutants, &mut alone)?;
-    let mut programs: Vec<Program> = tests.into_iter().map(Program::test).collect();
+    let mut programs = Program::tests(together(&tree, &mutants, &mut alone)?);
     programs.push(Program::simulator(tree.build_simulator()?));
     let limit = play::baseline(&programs)?;
     let woven: Vec<usize> = (0..mutants.len()).filter(|which| !alone.contains(which)).collect();
@@ -88,13 +88,10 @@ fn run(args: &Args) -> Result<bool> {
         let mutant = &mutants[*which];
         eprintln!("mutants: {} of {} alone: {}", done + 1, alone.len(), mutant.name);
         let outcome = match tree.build_alone(mutant)? {
-            Some(tests) => {
-                let programs: Vec<Program> = tests.into_iter().map(Program::test).collect();
-                match play::one(&programs, None, limit)? {
-                    Outcome::Missed => play::one(&[Program::simulator(tree.build_simulator()?)], None, limit)?,
-                    outcome => outcome,
-                }
-            }
+            Some(tests) => match play::one(&Program::tests(tests), None, limit)? {
+                Outcome::Missed => play::one(&[Program::simulator(tree.build_simulator()?)], None, limit)?,
+                outcome => outcome,
+            },
             None => Outcome::DoesNotCompile,
         };
         report.add(mutant, outcome)?;
@@ -105,13 +102,13 @@ fn run(args: &Args) -> Result<bool> {
 
 /// Builds with all mutants but those in `alone`, to which it adds whatever the compiler complains of.
 fn together(tree: &Tree, mutants: &[Mutant], alone: &mut BTreeSet<usize>) -> Result<Vec<PathBuf>> {
-    for attempt in 1.. {
+    loop {
         let woven = weave::all(tree.root(), mutants, alone)?;
         match tree.build_woven(&woven)? {
             Ok(tests) => return Ok(tests),
             Err(wrong) if wrong.is_empty() => bail!("the build fails for a reason that is no mutant's"),
             Err(wrong) => {
-                eprintln!("mutants: build {attempt}: {} do not compile with the others", wrong.len());
+                eprintln!("mutants: {} do not compile with the others", wrong.len());
                 let known = alone.len();
                 alone.extend(wrong);
                 if alone.len() == known {
@@ -120,5 +117,4 @@ fn together(tree: &Tree, mutants: &[Mutant], alone: &mut BTreeSet<usize>) -> Res
             }
         }
     }
-    bail!("no build came to an end")
 }

@@ -20,9 +20,9 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// One of cargo's test programs.
-    pub(crate) fn test(path: PathBuf) -> Self {
-        Self { path, args: &[] }
+    /// Cargo's test programs.
+    pub(crate) fn tests(paths: Vec<PathBuf>) -> Vec<Self> {
+        paths.into_iter().map(|path| Self { path, args: &[] }).collect()
     }
 
     /// The simulator: so few seeds that every mutant can play them.

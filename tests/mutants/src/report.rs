@@ -21,7 +21,6 @@ struct Line {
 pub(crate) struct Report {
     file: File,
     outcomes: BTreeMap<String, Outcome>,
-    again: bool,
 }
 
 impl Report {
@@ -38,12 +37,12 @@ impl Report {
             }
         }
         let file = File::options().create(true).append(again).truncate(!again).write(true).open(path);
-        Ok(Self { file: file.with_context(|| format!("opening {}", path.display()))?, outcomes, again })
+        Ok(Self { file: file.with_context(|| format!("opening {}", path.display()))?, outcomes })
     }
 
     /// Whether there is nothing to learn from trying it again.
     pub(crate) fn is_settled(&self, name: &str) -> bool {
-        self.again && self.outcomes.get(name).is_some_and(|outcome| *outcome != Outcome::Missed)
+        self.outcomes.get(name).is_some_and(|outcome| *outcome != Outcome::Missed)
     }
 
     /// One more outcome.

@@ -14,6 +14,7 @@ use crate::weave::Woven;
 const PACKAGE: &str = "portcullis-domain";
 /// What plays whole releases with it: the last to be asked.
 const SIMULATOR: [&str; 4] = ["--package", "portcullis-simulator", "--bin", "simulate"];
+const SOURCES: &str = "shared/domain/src/";
 const LIB: &str = "shared/domain/src/lib.rs";
 
 /// What every `crate::mutated(17)` asks.
@@ -31,6 +32,8 @@ pub(crate) struct Tree {
     root: PathBuf,
     copy: PathBuf,
     target: PathBuf,
+    /// What was copied, from the root.
+    files: Vec<String>,
 }
 
 impl Tree {
@@ -44,12 +47,11 @@ impl Tree {
         if !listed.status.success() {
             bail!("git does not list the files of {}", root.display());
         }
-        let tree = Self { root: root.to_owned(), copy: home.join("tree"), target: home.join("target") };
-        for file in String::from_utf8(listed.stdout).context("reading what git listed")?.split_terminator('\0') {
-            if root.join(file).is_file() {
-                tree.restore(file)?;
-            }
-        }
+        let listed = String::from_utf8(listed.stdout).context("reading what git listed")?;
+        let there = listed.split_terminator('\0').filter(|file| root.join(file).is_file());
+        let (copy, target) = (home.join("tree"), home.join("target"));
+        let tree = Self { root: root.to_owned(), copy, target, files: there.map(str::to_owned).collect() };
+        tree.files.iter().try_for_each(|file| tree.restore(file))?;
         Ok(tree)
     }
 
@@ -107,27 +109,11 @@ impl Tree {
 
     /// The test programs with one mutant as cargo-mutants would write it; none if it does not compile.
     pub(crate) fn build_alone(&self, mutant: &Mutant) -> Result<Option<Vec<PathBuf>>> {
-        self.restore_sources()?;
+        self.files.iter().filter(|file| file.starts_with(SOURCES)).try_for_each(|file| self.restore(file))?;
         let original = std::fs::read_to_string(self.root.join(&mutant.file))
             .with_context(|| format!("reading {}", mutant.file))?;
         self.write(&mutant.file, mutant.applied(&original)?.as_bytes())?;
         Ok(self.build()?.programs)
-    }
-
-    fn restore_sources(&self) -> Result<()> {
-        let mut folders = vec![PathBuf::from(LIB).parent().map(Path::to_owned).unwrap_or_default()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(self.root.join(&folder))? {
-                let entry = entry?;
-                let relative = folder.join(entry.file_name());
-                if entry.file_type()?.is_dir() {
-                    folders.push(relative);
-                } else {
-                    self.restore(&relative.to_string_lossy())?;
-                }
-            }
-        }
-        Ok(())
     }
 
     fn build(&self) -> Result<Built> {

@@ -6,7 +6,7 @@ use super::Draft;
 use crate::action::{Action, Look};
 use crate::digest::Digest;
 use crate::event::{Reason, What};
-use crate::facts::{Facts, ScanFact, ScanStatus};
+use crate::facts::{Artifact, Facts, ScanFact, ScanStatus};
 use crate::gate::uncounted;
 use crate::names::{ReleaseId, ServiceName};
 use crate::policy::{Policy, Severity};
@@ -34,8 +34,7 @@ impl Draft<'_> {
         {
             return;
         }
-        let brought = release.artifacts.iter().filter(|(_, artifact)| !artifact.kept);
-        let digests = brought.map(|(service, artifact)| (service, artifact.digest));
+        let digests = brought(release).map(|(service, artifact)| (service, artifact.digest));
         let before = release.before.iter().map(|(service, serving)| (service, serving.digest));
         let images: BTreeMap<_, _> = digests
             .chain(before)
@@ -93,7 +92,7 @@ impl Draft<'_> {
                 let told = self.target().vulnerable.get(*service) == Some(digest);
                 let watched = |release: &Release| {
                     matches!(release.phase, Phase::Watching | Phase::Live)
-                        && release.artifacts.values().any(|artifact| artifact.digest == *digest && !artifact.kept)
+                        && brought(release).any(|(_, artifact)| artifact.digest == *digest)
                 };
                 serving.digest == *digest && !told && !self.target().releases.values().any(watched)
             })
@@ -106,10 +105,14 @@ impl Draft<'_> {
     }
 }
 
+/// The images that are new with a release; the others were kept from the one before.
+fn brought(release: &Release) -> impl Iterator<Item = (&ServiceName, &Artifact)> {
+    release.artifacts.iter().filter(|(_, artifact)| !artifact.kept)
+}
+
 /// The worst finding at or above the limit that is new, not waived, and in an image that the release brought.
 fn news(release: &Release, facts: &Facts, limit: Severity, is_waived: &impl Fn(&str) -> bool) -> Option<News> {
-    let brought = release.artifacts.iter().filter(|(_, artifact)| !artifact.kept);
-    let found = brought.filter_map(|(service, artifact)| {
+    let found = brought(release).filter_map(|(service, artifact)| {
         let scan = facts.scans.get(&artifact.digest).filter(|scan| scan.status == ScanStatus::Complete)?;
         let (severity, finding) = worst(release, scan, limit, is_waived)?;
         let before = release.before.get(service).and_then(|serving| facts.scans.get(&serving.digest));

@@ -9,8 +9,8 @@ use portcullis_domain::target::Phase;
 use portcullis_domain::time::{Millis, Timestamp};
 
 use crate::world::stages::{
-    FIRST, back_to, backing_up, deploying, gated, live, names, refused, rolling_back, settled, stands_at, verifying,
-    watching, why,
+    FIRST, back_to, back_up_next, backing_up, deploying, gated, live, names, refused, rolling_back, stands_at,
+    verifying, watching, why,
 };
 use crate::world::*;
 
@@ -164,19 +164,13 @@ fn a_first_release_can_be_undone_until_it_serves() {
 #[test]
 fn what_hurts_is_the_release_that_serves_and_not_one_that_is_only_backed_up() {
     let mut world = live();
-    world.pass(Millis::hours(2));
-    world.build(3, "amara");
-    let second = world.push(3);
-    world.parked = |action| matches!(action, Action::BackUp { .. });
-    world.approve("kofi", second);
-    assert_eq!(world.phase(second), Some(Phase::BackingUp));
+    let second = back_up_next(&mut world, 3);
     world.roll_back("kofi");
     assert!(world.rolled_back(FIRST), "{:#?}", world.story(FIRST));
-    let ended = world.events.iter().find_map(|event| match &event.what {
-        What::Settled { release, end, why } if *release == second => Some((*end, why.clone())),
-        _ => None,
-    });
-    assert_eq!(ended, Some((End::Cancelled, why("release 1, which it was to replace, is rolled back"))));
+    assert_eq!(
+        world.settled(second),
+        Some((End::Cancelled, why("release 1, which it was to replace, is rolled back")))
+    );
 }
 
 #[test]
@@ -195,6 +189,6 @@ fn the_old_colours_time_is_ended_once_and_the_epoch_raised_by_one() {
 fn a_veto_names_who_said_it_and_why() {
     let mut world = gated(policy());
     world.command("lena", Command::Reject { release: FIRST, reason: why("not on a Friday") });
-    assert_eq!(settled(&world, FIRST), Some((End::Rejected, why("vetoed by lena: not on a Friday"))));
+    assert_eq!(world.settled(FIRST), Some((End::Rejected, why("vetoed by lena: not on a Friday"))));
     assert_eq!(refused(world, Command::Reject { release: FIRST, reason: why("no") }), "release 1 has ended");
 }

@@ -1,5 +1,6 @@
 //! Every reason to go back, from every phase, and what must hold on the way.
 
+use crate::world::stages::back_up_next;
 use crate::world::*;
 use portcullis_domain::action::{Action, ObjectKey, Outcome, Part, Purpose, Value};
 use portcullis_domain::event::What;
@@ -437,12 +438,7 @@ fn an_alarm_of_the_live_release_is_not_missed_while_the_next_one_is_backed_up() 
     let now = world.now;
     world.alarm("app-5xx", AlarmState::Ok, now);
     let first = world.go_live(2);
-    world.pass(Millis::hours(2));
-    world.build(3, "amara");
-    let second = world.push(3);
-    world.parked = |action| matches!(action, Action::BackUp { .. });
-    world.approve("kofi", second);
-    assert_eq!(world.phase(second), Some(Phase::BackingUp));
+    let second = back_up_next(&mut world, 3);
     let now = world.now;
     world.alarm("app-5xx", AlarmState::Alarm, now);
     world.settle();

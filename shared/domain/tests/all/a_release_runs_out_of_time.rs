@@ -7,7 +7,7 @@ use portcullis_domain::signal::Signal;
 use portcullis_domain::target::Phase;
 use portcullis_domain::time::Millis;
 
-use crate::world::stages::{FIRST, at, gated, live, names, settled, stands_at, undone, verifying, why};
+use crate::world::stages::{FIRST, at, gated, live, names, stands_at, undone, verifying, why};
 use crate::world::*;
 
 #[test]
@@ -37,11 +37,11 @@ fn a_release_that_waits_too_long_expires_at_its_moment_with_what_was_missing() {
         let moment = world.now + after;
         let events = at(&mut world, moment);
         assert_eq!(names(&events), ["settled"]);
-        assert_eq!(settled(&world, FIRST), Some((End::Expired, expected.to_owned())));
+        assert_eq!(world.settled(FIRST), Some((End::Expired, expected.to_owned())));
     }
     unread.now = unread.now + day;
     unread.signal(&Signal::Wake);
-    assert_eq!(settled(&unread, FIRST), Some((End::Expired, why("its gates were not judged in time"))));
+    assert_eq!(unread.settled(FIRST), Some((End::Expired, why("its gates were not judged in time"))));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use portcullis_domain::target::Phase;
 use portcullis_domain::time::{Millis, Timestamp};
 
 use crate::world::measuring::{MINUTE, both, measured, watched};
-use crate::world::stages::{FIRST, gated, intention, names, outcome, settled, verifying, why};
+use crate::world::stages::{FIRST, approved_on_old_facts, gated, intention, look, names, outcome, verifying, why};
 use crate::world::*;
 
 #[test]
@@ -48,7 +48,7 @@ fn so_many_releases_wait_and_one_more_takes_the_place_of_the_oldest() {
     assert_eq!(world.happened(|what| matches!(what, What::Settled { .. })), 0);
     world.build(13, "amara");
     let newest = world.push(13);
-    assert_eq!(settled(&world, FIRST), Some((End::Superseded, format!("release {newest} is newer and complete"))));
+    assert_eq!(world.settled(FIRST), Some((End::Superseded, format!("release {newest} is newer and complete"))));
     assert_eq!(world.happened(|what| matches!(what, What::Settled { .. })), 1);
 }
 
@@ -121,14 +121,8 @@ fn facts_count_as_fresh_for_a_minute_from_when_we_got_them() {
         assert_eq!(world.phase(FIRST) == Some(Phase::BackingUp), begins, "{age}");
     }
     // The reader's own clock is not asked.
-    let mut world = gated(policy());
-    world.parked = |_| true;
-    world.now = world.now + Millis::minutes(5);
-    world.approve("kofi", FIRST);
-    assert_eq!(world.phase(FIRST), Some(Phase::Gated));
-    let seq = intention(&world, |action| matches!(action, Action::Look(_)));
-    let action = world.target.outstanding[&seq].intention.action.clone();
-    let Some(Outcome::Facts(mut facts)) = world.perform(seq, &action) else { unreachable!() };
+    let mut world = approved_on_old_facts();
+    let (seq, mut facts) = look(&mut world);
     facts.fetched_at = Timestamp(5);
     outcome(&mut world, seq, Outcome::Facts(facts));
     assert_eq!(world.phase(FIRST), Some(Phase::BackingUp), "{:#?}", world.story(FIRST));
@@ -165,11 +159,7 @@ fn while_a_freeze_lasts_nobody_takes_the_place_of_another_that_waits_for_its_end
 
 #[test]
 fn a_look_that_finds_nothing_new_makes_the_facts_fresh_again() {
-    let mut world = gated(policy());
-    world.parked = |_| true;
-    world.now = world.now + Millis::minutes(5);
-    world.approve("kofi", FIRST);
-    assert_eq!(world.phase(FIRST), Some(Phase::Gated));
+    let mut world = approved_on_old_facts();
     let seq = intention(&world, |action| matches!(action, Action::Look(_)));
     let same = Box::new((**world.release(FIRST).facts.as_ref().unwrap()).clone());
     let events = outcome(&mut world, seq, Outcome::Facts(same));

@@ -3,7 +3,6 @@
 use std::thread;
 
 use portcullis_domain::gate::{self, Case};
-use portcullis_domain::given::Given;
 use portcullis_domain::names::ReleaseId;
 use portcullis_domain::rules::{self, MOST_RULES, Rule};
 use portcullis_domain::verdict::Verdict;
@@ -132,12 +131,7 @@ fn the_longest_rule_is_evaluated_to_its_end_however_much_stack_the_caller_has() 
     // It was read already; what is left is to ask it.
     let judged = || {
         let release = world.release(id);
-        let given = Given {
-            now: world.now,
-            ledger: World::ledger(),
-            next_release: ReleaseId(99),
-            scopes: world.scopes.clone(),
-        };
+        let given = world.given();
         let facts = release.facts.as_ref().unwrap();
         let case = Case { target: &world.target, release, policy: &world.policy, facts, given: &given };
         let gate = gate::judge(&case).gates.into_iter().find(|gate| gate.gate == "rules").unwrap();

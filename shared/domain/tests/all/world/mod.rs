@@ -217,15 +217,19 @@ impl World {
         LedgerId::new("ledger-a").unwrap()
     }
 
-    /// Decides one signal and appends what follows.
-    pub fn signal(&mut self, signal: &Signal) -> Vec<Event> {
-        let given = Given {
+    /// What a decision is given from outside.
+    pub fn given(&self) -> Given {
+        Given {
             now: self.now,
             ledger: Self::ledger(),
             next_release: ReleaseId(self.next_release),
             scopes: self.scopes.clone(),
-        };
-        let events = decide(&self.target, &self.policy, signal, &given);
+        }
+    }
+
+    /// Decides one signal and appends what follows.
+    pub fn signal(&mut self, signal: &Signal) -> Vec<Event> {
+        let events = decide(&self.target, &self.policy, signal, &self.given());
         for event in &events {
             apply(&mut self.target, event);
             if let What::Opened { release, .. } = event.what {
@@ -519,11 +523,16 @@ impl World {
             .collect()
     }
 
-    pub fn end_of(&self, id: ReleaseId) -> Option<End> {
-        self.events.iter().find_map(|event| match event.what {
-            What::Settled { release, end, .. } if release == id => Some(end),
+    /// How a release ended, and why.
+    pub fn settled(&self, id: ReleaseId) -> Option<(End, String)> {
+        self.events.iter().find_map(|event| match &event.what {
+            What::Settled { release, end, why } if *release == id => Some((*end, why.clone())),
             _ => None,
         })
+    }
+
+    pub fn end_of(&self, id: ReleaseId) -> Option<End> {
+        self.settled(id).map(|(end, _)| end)
     }
 
     pub fn happened(&self, which: impl Fn(&What) -> bool) -> usize {

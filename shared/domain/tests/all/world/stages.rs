@@ -1,7 +1,7 @@
 //! Release 1 at each stage, and what is asked of it there.
 
 use portcullis_domain::action::{Action, Outcome, Purpose};
-use portcullis_domain::event::{Actor, End, Event, What};
+use portcullis_domain::event::{Actor, Event, What};
 use portcullis_domain::facts::Facts;
 use portcullis_domain::names::{ReleaseId, Seq};
 use portcullis_domain::policy::*;
@@ -54,6 +54,27 @@ pub fn live() -> World {
     world
 }
 
+/// The next release is approved, and stands at its backup.
+pub fn back_up_next(world: &mut World, n: u8) -> ReleaseId {
+    world.pass(Millis::hours(2));
+    world.build(n, "amara");
+    let next = world.push(n);
+    world.parked = |action| matches!(action, Action::BackUp { .. });
+    world.approve("kofi", next);
+    assert_eq!(world.phase(next), Some(Phase::BackingUp));
+    next
+}
+
+/// Release 1 was approved when its facts were five minutes old, and nothing is performed.
+pub fn approved_on_old_facts() -> World {
+    let mut world = gated(policy());
+    world.parked = |_| true;
+    world.now = world.now + Millis::minutes(5);
+    world.approve("kofi", FIRST);
+    assert_eq!(world.phase(FIRST), Some(Phase::Gated));
+    world
+}
+
 pub fn backing_up() -> World {
     stands_at(policy(), |action| matches!(action, Action::BackUp { .. }))
 }
@@ -85,14 +106,6 @@ pub fn refused(mut world: World, command: Command) -> String {
     assert_eq!(world.refusals().len(), said + 1, "{events:?}");
     assert_eq!(events[0].actor, Actor::Person(who("kofi")));
     world.refusals().pop().unwrap()
-}
-
-/// How a release ended, and why.
-pub fn settled(world: &World, id: ReleaseId) -> Option<(End, String)> {
-    world.events.iter().find_map(|event| match &event.what {
-        What::Settled { release, end, why } if *release == id => Some((*end, why.clone())),
-        _ => None,
-    })
 }
 
 /// What the moment brings, and the moment one millisecond before must not.

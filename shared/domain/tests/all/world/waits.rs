@@ -2,12 +2,12 @@
 
 use portcullis_domain::facts::Facts;
 use portcullis_domain::gate::{self, Case};
-use portcullis_domain::given::Given;
-use portcullis_domain::names::{GroupName, ReleaseId};
+use portcullis_domain::names::GroupName;
 use portcullis_domain::policy::*;
 use portcullis_domain::target::{Approval, Release};
 use portcullis_domain::verdict::GateResult;
 
+use super::stages::{FIRST, gated};
 use super::*;
 
 pub const NAMES: [&str; 3] = ["web", "api", "jobs"];
@@ -22,14 +22,8 @@ pub struct Waits {
 
 /// Release 1 of commit 2 by amara waits for its approval.
 pub fn waits() -> Waits {
-    waits_under(policy())
-}
-
-pub fn waits_under(policy: Policy) -> Waits {
-    let mut world = World::new(policy);
-    world.build(2, "amara");
-    let id = world.push(2);
-    let release = world.release(id).clone();
+    let world = gated(policy());
+    let release = world.release(FIRST).clone();
     let facts = (**release.facts.as_ref().unwrap()).clone();
     let policy = Policy::clone(&world.policy);
     Waits { world, release, facts, policy }
@@ -37,12 +31,7 @@ pub fn waits_under(policy: Policy) -> Waits {
 
 impl Waits {
     pub fn find(&self, gate: &str) -> Option<GateResult> {
-        let given = Given {
-            now: self.world.now,
-            ledger: World::ledger(),
-            next_release: ReleaseId(99),
-            scopes: self.world.scopes.clone(),
-        };
+        let given = self.world.given();
         let policy = SealedPolicy::new(self.policy.clone());
         let case = Case {
             target: &self.world.target,
