@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::{Found, Intention, ObjectKey, Stamp, Value};
+use crate::action::{Fence, Found, Intention, ObjectKey, Stamp, Value};
 use crate::digest::Digest;
 use crate::event::Reason;
 use crate::facts::{AlarmFact, Artifact, CommitFacts, Facts};
@@ -25,6 +25,9 @@ pub struct Target {
     pub ledger: Option<LedgerId>,
     /// Raised by a person after the ledger was restored.
     pub epoch: u32,
+    /// At which positions it was raised, oldest first; those that lie before everything that is still meant are gone.
+    #[serde(default)]
+    pub raised: Vec<Seq>,
     /// Whether the baseline was read.
     pub adopted: bool,
     /// What serves now.
@@ -176,6 +179,18 @@ pub enum Phase {
 }
 
 impl Target {
+    /// The epoch at a position of the ledger. What was intended before the epoch was raised keeps its own, whoever
+    /// performs it, and whenever: two drivers, one of which knows of the new epoch, write the same fence.
+    pub fn epoch_at(&self, seq: Seq) -> u32 {
+        let since = self.raised.iter().rev().take_while(|raised| **raised > seq).count();
+        self.epoch.saturating_sub(u32::try_from(since).unwrap_or(u32::MAX))
+    }
+
+    /// The fence that a write leaves which was intended at this position; none before the first reading of the cluster.
+    pub fn fence_at(&self, seq: Seq) -> Option<Fence> {
+        self.ledger.clone().map(|ledger| Fence { ledger, epoch: self.epoch_at(seq), seq })
+    }
+
     /// Whether an object carries a fence of this ledger and epoch that this ledger never issued for it: then it was
     /// restored from a backup, and what was decided after that backup is lost.
     pub fn is_beyond(&self, ledger: &LedgerId, key: &ObjectKey, found: &Found) -> bool {
@@ -188,7 +203,8 @@ impl Target {
             .and_then(|known| known.confirmed.as_ref()?.fence.as_ref())
             .filter(|confirmed| confirmed.ledger == *ledger)
             .map_or((0, Seq(0)), |confirmed| (confirmed.epoch, confirmed.seq));
-        let meant = fence.epoch == self.epoch && known.is_some_and(|known| known.meant.contains_key(&fence.seq));
+        let meant =
+            fence.epoch == self.epoch_at(fence.seq) && known.is_some_and(|known| known.meant.contains_key(&fence.seq));
         (fence.epoch, fence.seq) > confirmed && !meant
     }
 }

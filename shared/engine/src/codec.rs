@@ -35,7 +35,7 @@ const QUALITY: i32 = 5;
 /// Read at a time when decompressing.
 const BUFFER: usize = 16 * 1024;
 /// Raised when `apply` folds the same events into another state: then a snapshot is folded anew from the ledger.
-const FOLD: u8 = 4;
+const FOLD: u8 = 5;
 /// The commit format.
 const COMMIT: u32 = 1;
 

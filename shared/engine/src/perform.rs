@@ -45,7 +45,7 @@ pub async fn perform(ports: &Ports, target: &TargetId, state: &Target, seq: Seq,
             backup::back_up(ports, target, &intention.place, seq, (prefix, *keep), serves).await
         }
         Action::Write(write) => {
-            let fence = Fence { ledger: ports.ledger.id(), epoch: state.epoch, seq };
+            let fence = Fence { ledger: ports.ledger.id(), epoch: state.epoch_at(seq), seq };
             ports.cluster.write(target, &intention.place, write, &fence).await.map(|written| {
                 Performed::Outcome(match written {
                     Written::Done => Outcome::Written,

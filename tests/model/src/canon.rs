@@ -91,6 +91,7 @@ impl Canon {
             seq: _,
             ledger,
             epoch,
+            raised,
             adopted,
             live,
             objects,
@@ -112,6 +113,10 @@ impl Canon {
             ended,
         } = target;
         self.plain(&(ledger.is_some(), epoch, adopted, live, in_flight, live_release));
+        self.plain(&raised.len());
+        for seq in raised {
+            self.seq(*seq);
+        }
         self.plain(&objects.len());
         for (key, Known { confirmed, meant }) in objects {
             self.plain(key);

@@ -5,7 +5,7 @@ mod release;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::action::{Action, Fence, Found, ObjectKey, Outcome, Stamp};
+use crate::action::{Action, Found, ObjectKey, Outcome, Stamp};
 use crate::event::{Event, What};
 use crate::names::{ReleaseId, Seq, ServiceName};
 use crate::target::{Ended, Outstanding, Phase, Release, Serving, Target, Tried};
@@ -71,7 +71,7 @@ pub fn apply(target: &mut Target, event: &Event) {
         What::QuarantineLifted { digest, .. } => {
             target.quarantine.remove(digest);
         }
-        What::EpochRaised { epoch, .. } => target.epoch = *epoch,
+        What::EpochRaised { epoch, .. } => target.raise_epoch(*epoch, event.seq),
         What::LineStopped { why } => target.line_stopped = Some(why.clone()),
         What::LineResumed { .. } => {
             target.line_stopped = None;
@@ -169,10 +169,9 @@ fn apply_release(target: &mut Target, id: ReleaseId, seq: Seq, at: Timestamp, wh
 /// An intention has its outcome: what it wrote is confirmed, and the release goes one step on.
 fn finish(target: &mut Target, id: ReleaseId, at: Timestamp, intention: Seq, outcome: &Outcome) {
     let Some(done) = target.outstanding.remove(&intention) else { return };
-    let (ledger, epoch) = (target.ledger.clone(), target.epoch);
     // Refused, it stays known as meant: another driver's copy of it may still be on its way.
     if let (Action::Write(write), Outcome::Written) = (&done.intention.action, outcome) {
-        let fence = ledger.map(|ledger| Fence { ledger, epoch, seq: intention });
+        let fence = target.fence_at(intention);
         let known = target.objects.entry(write.object.clone()).or_default();
         known.confirmed = Some(Stamp { fence, value: write.to });
         known.meant.retain(|seq, _| *seq > intention);
@@ -264,10 +263,20 @@ impl Target {
 
     /// Takes an object as found. What was intended later than its fence may still land, and stays known as ours.
     fn confirm_one(&mut self, key: &ObjectKey, found: &Found) {
-        let (epoch, fence) = (self.epoch, self.fence_found(found));
-        let known = self.objects.entry(key.clone()).or_default();
+        let fence = self.fence_found(found);
+        let mut known = self.objects.remove(key).unwrap_or_default();
         known.confirmed.clone_from(&found.stamp);
-        known.meant.retain(|seq, _| Some((epoch, *seq)) > fence);
+        known.meant.retain(|seq, _| Some((self.epoch_at(*seq), *seq)) > fence);
+        self.objects.insert(key.clone(), known);
+    }
+
+    /// A person raised the epoch: what is intended from now on is above every fence there is.
+    fn raise_epoch(&mut self, epoch: u32, at: Seq) {
+        self.epoch = epoch;
+        let meant = self.objects.values().flat_map(|known| known.meant.keys());
+        let oldest = meant.chain(self.outstanding.keys()).min().copied();
+        self.raised.push(at);
+        self.raised.retain(|raised| oldest.is_some_and(|oldest| *raised > oldest));
     }
 
     /// A release leaves the state, with its intentions.

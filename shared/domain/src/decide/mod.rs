@@ -16,7 +16,7 @@ mod watch;
 
 use std::sync::Arc;
 
-use crate::action::{Action, Fence, Intention, ObjectKey, Outcome, Purpose, Stamp, Value, Write};
+use crate::action::{Action, Intention, ObjectKey, Outcome, Purpose, Stamp, Value, Write};
 use crate::apply::apply;
 use crate::event::{Actor, End, Event, Reason, What};
 use crate::facts::Facts;
@@ -130,17 +130,12 @@ impl<'a> Draft<'a> {
         let target = self.target();
         let Some(Known { confirmed, meant }) = target.objects.get(object) else { return vec![None] };
         let mut from = vec![confirmed.clone()];
-        if let Some(ledger) = &target.ledger {
-            from.extend(meant.iter().map(|(seq, value)| {
-                let fence = Fence { ledger: ledger.clone(), epoch: target.epoch, seq: *seq };
-                Some(Stamp { fence: Some(fence), value: *value })
-            }));
-            // An object that is created comes up inert under its fence before it is patched.
-            let inert = meant.iter().next_back().filter(|_| confirmed.is_none());
-            if let Some((seq, Value::Workload { digest, .. })) = inert {
-                let fence = Fence { ledger: ledger.clone(), epoch: target.epoch, seq: *seq };
-                from.push(Some(Stamp { fence: Some(fence), value: Value::Workload { digest: *digest, replicas: 0 } }));
-            }
+        let stamp = |seq: Seq, value| Some(Stamp { fence: Some(target.fence_at(seq)?), value });
+        from.extend(meant.iter().map(|(seq, value)| stamp(*seq, *value)).filter(Option::is_some));
+        // An object that is created comes up inert under its fence before it is patched.
+        let inert = meant.iter().next_back().filter(|_| confirmed.is_none() && target.ledger.is_some());
+        if let Some((seq, Value::Workload { digest, .. })) = inert {
+            from.push(stamp(*seq, Value::Workload { digest: *digest, replicas: 0 }));
         }
         from
     }

@@ -61,7 +61,7 @@ impl Draft<'_> {
         let Some(newest) = self.target().objects.get(object).and_then(|known| known.meant.keys().next_back()) else {
             return false;
         };
-        let fenced_above = self.target().own_fence(stamp) >= Some((self.target().epoch, *newest));
+        let fenced_above = self.target().own_fence(stamp) >= Some((self.target().epoch_at(*newest), *newest));
         !fenced_above && self.expected(object).contains(&Some(stamp.clone()))
     }
 }

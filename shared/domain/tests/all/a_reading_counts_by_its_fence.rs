@@ -143,3 +143,61 @@ fn a_late_switch_does_not_get_through_where_the_fence_is_of_an_epoch_that_is_ove
     assert!(matches!(world.write(seq, &write), Outcome::Drift(_)), "the late switch got through");
     assert_eq!(world.serves("web"), Some(image(1, "web")));
 }
+
+#[test]
+fn what_was_intended_before_the_epoch_was_raised_keeps_its_own() {
+    let raise = |target: &mut Target| {
+        let epoch = target.epoch + 1;
+        say(target, What::EpochRaised { epoch, reason: "restored".into() });
+        target.seq
+    };
+    let mut target = on_its_way(policy(), "web", Step::Switched, 0);
+    let nothing_before = raise(&mut target);
+    assert_eq!(target.raised, [], "nothing is under way that is older");
+    assert_eq!(target.fence_at(Seq(nothing_before.0 + 1)), own_fence(1, nothing_before.0 + 1));
+
+    let meant = Known { confirmed: None, meant: BTreeMap::from([(Seq(25), Value::Traffic { green: 0 })]) };
+    target.objects.insert(traffic("web"), meant);
+    target.seq = Seq(29);
+    awaits(&mut target, ID, 28, write(&traffic("web"), Value::Traffic { green: 10_000 }, Purpose::Switch));
+    let first = raise(&mut target);
+    let second = raise(&mut target);
+    assert_eq!(target.raised, [first, second]);
+    for (seq, epoch) in [(25, 1), (28, 1), (first.0 - 1, 1), (first.0, 2), (second.0, 3), (second.0 + 9, 3)] {
+        assert_eq!(target.epoch_at(Seq(seq)), epoch, "at {seq}");
+    }
+
+    // The value that was meant before both may still land; an intention between the two is what is left of them.
+    target.objects.clear();
+    target.outstanding.clear();
+    awaits(&mut target, ID, first.0, write(&traffic("web"), Value::Traffic { green: 0 }, Purpose::Restore));
+    let third = raise(&mut target);
+    assert_eq!(target.raised, [second, third]);
+    assert_eq!((target.epoch_at(first), target.epoch_at(third)), (2, 4));
+}
+
+#[test]
+fn a_write_of_the_epoch_before_is_confirmed_with_the_fence_it_left() {
+    let mut world = World::new(policy());
+    world.build(2, "amara");
+    let id = world.push(2);
+    world.parked = |action| matches!(action, Action::Write(write) if write.purpose == Purpose::Deploy);
+    world.approve("kofi", id);
+    let sent = world.target.outstanding.iter().find_map(|(seq, outstanding)| match &outstanding.intention.action {
+        Action::Write(write) => Some((*seq, write.clone())),
+        _ => None,
+    });
+    let (seq, write) = sent.expect("a write is under way");
+    assert_eq!(world.write(seq, &write), Outcome::Written);
+    world.command("kofi", Command::RaiseEpoch { reason: "restored".into() });
+    // A second driver, that knows of the new epoch, leaves the same fence.
+    let left = world.cluster[&write.object].stamp.clone();
+    assert_eq!(world.write(seq, &write), Outcome::Written);
+    assert_eq!(world.cluster[&write.object].stamp, left);
+    world.parked = |_| false;
+    world.signal(&Signal::Outcome { intention: seq, outcome: Outcome::Written });
+    assert_eq!(world.target.objects[&write.object].confirmed, world.cluster[&write.object].stamp);
+    // So what is read of it is no reading of the past, and the release goes on.
+    world.pass(Millis::hours(1));
+    assert_eq!(world.phase(id), Some(Phase::Live), "{:#?}", world.story(id));
+}

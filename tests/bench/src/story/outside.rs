@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use portcullis_domain::action::{Action, Fence, Found, Look, ObjectKey, Outcome, Stamp, Value, Window, Write};
+use portcullis_domain::action::{Action, Found, Look, ObjectKey, Outcome, Stamp, Value, Window, Write};
 use portcullis_domain::digest::Digest;
 use portcullis_domain::facts::{AlarmFact, AlarmState, CommitFacts, Facts, ImageFact, ScanFact, ScanStatus};
 use portcullis_domain::names::{AlarmName, CommitSha, Identity, Seq, Tag};
@@ -155,7 +155,7 @@ impl Outside {
         if !write.from.contains(&found.stamp) {
             return Outcome::Drift(found);
         }
-        let fence = target.ledger.clone().map(|ledger| Fence { ledger, epoch: target.epoch, seq });
+        let fence = target.fence_at(seq);
         let ready = if let Value::Workload { replicas, .. } = write.to { replicas } else { 0 };
         let stamp = Some(Stamp { fence, value: write.to });
         self.cluster.insert(write.object.clone(), Found { stamp, ready, ..Found::default() });

@@ -451,7 +451,7 @@ impl World {
 
     /// The fence protocol on a plain value.
     pub fn write(&mut self, seq: Seq, write: &Write) -> Outcome {
-        let fence = Fence { ledger: Self::ledger(), epoch: self.target.epoch, seq };
+        let fence = Fence { ledger: Self::ledger(), epoch: self.target.epoch_at(seq), seq };
         let found = self.cluster.get(&write.object).cloned().unwrap_or_default();
         let expected = write.from.contains(&found.stamp) && found.foreign.is_none();
         let own = found.stamp.as_ref().is_some_and(|s| s.fence.as_ref() == Some(&fence) && s.value == write.to);
