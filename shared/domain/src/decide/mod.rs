@@ -130,12 +130,13 @@ impl<'a> Draft<'a> {
         let target = self.target();
         let Some(Known { confirmed, meant }) = target.objects.get(object) else { return vec![None] };
         let mut from = vec![confirmed.clone()];
-        let stamp = |seq: Seq, value| Some(Stamp { fence: Some(target.fence_at(seq)?), value });
-        from.extend(meant.iter().map(|(seq, value)| stamp(*seq, *value)).filter(Option::is_some));
+        // Before the first reading of the cluster there is no fence, and nothing was written.
+        let left = |seq: Seq, value| target.fence_at(seq).map(|fence| Some(Stamp { fence: Some(fence), value }));
+        from.extend(meant.iter().filter_map(|(seq, value)| left(*seq, *value)));
         // An object that is created comes up inert under its fence before it is patched.
-        let inert = meant.iter().next_back().filter(|_| confirmed.is_none() && target.ledger.is_some());
+        let inert = meant.iter().next_back().filter(|_| confirmed.is_none());
         if let Some((seq, Value::Workload { digest, .. })) = inert {
-            from.push(stamp(*seq, Value::Workload { digest: *digest, replicas: 0 }));
+            from.extend(left(*seq, Value::Workload { digest: *digest, replicas: 0 }));
         }
         from
     }
