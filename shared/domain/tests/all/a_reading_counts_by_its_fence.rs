@@ -130,11 +130,7 @@ fn a_late_switch_does_not_get_through_where_the_fence_is_of_an_epoch_that_is_ove
     world.command("kofi", Command::RaiseEpoch { reason: "restored".into() });
     world.pass(Millis::minutes(2));
     world.approve("kofi", id);
-    let sent = world.target.outstanding.iter().find_map(|(seq, outstanding)| match &outstanding.intention.action {
-        Action::Write(write) if switches_web(&outstanding.intention.action) => Some((*seq, write.clone())),
-        _ => None,
-    });
-    let (seq, write) = sent.expect("the switch is under way");
+    let (seq, write) = world.under_way();
     world.pass(Millis::minutes(10));
     assert_eq!(world.phase(id), Some(Phase::NeedsHelp), "{:#?}", world.story(id));
     world.parked = |_| false;
@@ -183,11 +179,7 @@ fn a_write_of_the_epoch_before_is_confirmed_with_the_fence_it_left() {
     let id = world.push(2);
     world.parked = |action| matches!(action, Action::Write(write) if write.purpose == Purpose::Deploy);
     world.approve("kofi", id);
-    let sent = world.target.outstanding.iter().find_map(|(seq, outstanding)| match &outstanding.intention.action {
-        Action::Write(write) => Some((*seq, write.clone())),
-        _ => None,
-    });
-    let (seq, write) = sent.expect("a write is under way");
+    let (seq, write) = world.under_way();
     assert_eq!(world.write(seq, &write), Outcome::Written);
     world.command("kofi", Command::RaiseEpoch { reason: "restored".into() });
     // A second driver, that knows of the new epoch, leaves the same fence.

@@ -134,11 +134,7 @@ fn switch_under_way() -> (World, ReleaseId, (Seq, Write)) {
     let id = world.push(2);
     world.parked = switches_web;
     world.approve("kofi", id);
-    let sent = world.target.outstanding.iter().find_map(|(seq, outstanding)| match &outstanding.intention.action {
-        Action::Write(write) if switches_web(&outstanding.intention.action) => Some((*seq, write.clone())),
-        _ => None,
-    });
-    let sent = sent.expect("the switch is under way");
+    let sent = world.under_way();
     world.pass(Millis::minutes(10));
     assert_eq!(world.phase(id), Some(Phase::NeedsHelp), "{:#?}", world.story(id));
     world.parked = |_| false;

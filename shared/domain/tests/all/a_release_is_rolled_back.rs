@@ -120,15 +120,7 @@ fn a_write_that_landed_without_its_sender_knowing_is_taken_back_too() {
     world.parked = |action| matches!(action, Action::Write(w) if w.purpose == Purpose::Switch);
     world.approve("kofi", id);
     // The patch lands, its sender dies before it can say so.
-    let (seq, write) = world
-        .target
-        .outstanding
-        .iter()
-        .find_map(|(seq, o)| match &o.intention.action {
-            Action::Write(write) => Some((*seq, write.clone())),
-            _ => None,
-        })
-        .unwrap();
+    let (seq, write) = world.under_way();
     assert_eq!(world.write(seq, &write), Outcome::Written);
     assert_eq!(world.serves("web"), Some(image(2, "web")));
     world.parked = |_| false;

@@ -449,6 +449,16 @@ impl World {
         found
     }
 
+    /// The first write that is held back by `parked`.
+    pub fn under_way(&self) -> (Seq, Write) {
+        let held = self.target.outstanding.iter().filter(|(_, o)| (self.parked)(&o.intention.action));
+        let mut writes = held.filter_map(|(seq, o)| match &o.intention.action {
+            Action::Write(write) => Some((*seq, write.clone())),
+            _ => None,
+        });
+        writes.next().expect("a write is held back")
+    }
+
     /// The fence protocol on a plain value.
     pub fn write(&mut self, seq: Seq, write: &Write) -> Outcome {
         let fence = Fence { ledger: Self::ledger(), epoch: self.target.epoch_at(seq), seq };
