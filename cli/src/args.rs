@@ -1,6 +1,7 @@
 //! The command line: what can be said, with its help. What it does is in [`crate::commands`].
 #![expect(clippy::doc_markdown, reason = "these comments are the help that a terminal shows")]
 
+mod adapters;
 mod families;
 mod simulate;
 
@@ -11,6 +12,9 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_domain::names::{AlarmName, AppName, EnvName, TargetId};
 
+#[cfg(feature = "aws")]
+pub(crate) use self::adapters::Bucket;
+pub(crate) use self::adapters::{AdapterFlags, Adapters};
 pub(crate) use self::families::{Person, Policy, Quarantine, Release};
 pub(crate) use self::simulate::{Found, Promoted, Simulate};
 use crate::when::Until;
@@ -267,15 +271,19 @@ pub(crate) struct Demo {
 /// The server's flags.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Environment:\n  \
-    PORTCULLIS_EVENTS_TOKEN  bearer token of POST /events, at least 16 characters; two, separated by a comma, for rotation\n\n\
-    Examples:\n  PORTCULLIS_EVENTS_TOKEN=... portcullis serve --policy portcullis.yaml --data /var/lib/portcullis\n\n\
+    PORTCULLIS_EVENTS_TOKEN  bearer token of POST /events, at least 16 characters; two, separated by a comma, for rotation\n  \
+    AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL and so on  as every AWS tool reads them\n\n\
+    Examples:\n  PORTCULLIS_EVENTS_TOKEN=... portcullis serve --policy portcullis.yaml --data /var/lib/portcullis\n  \
+    portcullis serve --policy-location s3://POLICIES/policies/ --data /var/lib/portcullis \\\n    \
+    --ledger dynamodb --table portcullis-ledger --queue sqs --queue-url https://sqs... --blobs s3://BACKUPS/\n\n\
     SIGHUP reads the policies again (kept as they are if the new ones have errors); SIGTERM and Ctrl-C stop it;\n\
     a restart goes on with every release where it was.")]
 pub(crate) struct Serve {
     /// The policies: files, or directories of them; may be said several times. The organisation is a file of its own.
-    #[arg(long, value_name = "FILE", required = true, env = "PORTCULLIS_POLICY", value_delimiter = ',')]
+    #[arg(long, value_name = "FILE", required_unless_present = "policy_location", env = "PORTCULLIS_POLICY")]
+    #[arg(value_delimiter = ',')]
     pub(crate) policy: Vec<PathBuf>,
-    /// Where the ledger is kept; made if absent.
+    /// Where everything is kept that is not kept on AWS: the ledger, people's tokens; made if absent.
     #[arg(long, value_name = "DIR", env = "PORTCULLIS_DATA")]
     pub(crate) data: PathBuf,
     /// The address to listen on.
@@ -287,6 +295,9 @@ pub(crate) struct Serve {
     /// The form of the log on stderr.
     #[arg(long, value_enum, default_value_t = LogForm::Text, env = "PORTCULLIS_LOG")]
     pub(crate) log: LogForm,
+    /// Which adapters it runs on.
+    #[command(flatten)]
+    pub(crate) adapters: AdapterFlags,
 }
 
 /// The kind of cluster.

@@ -9,10 +9,10 @@ use portcullis_embedded::people::People;
 use portcullis_embedded::registry::FileRegistry;
 use portcullis_embedded::source::FileSource;
 use portcullis_embedded::sqlite::SqliteStore;
+use portcullis_engine::absent::Absent;
 use portcullis_engine::ports::{Clock as _, Policies, Ports};
 use portcullis_engine::recorder::{RecordError, Recorder};
 
-use crate::absent::Absent;
 use crate::acting::{self, Acted};
 use crate::api::{Answered, Ask, ReleaseDetail, ReleaseSummary, State, StopAsk, StopAt, TargetSummary};
 use crate::args::Place;
@@ -26,7 +26,7 @@ use crate::view::Library;
 /// Where commands read and record.
 pub(crate) enum Backend {
     /// A running server.
-    Server(Client),
+    Server(Box<Client>),
     /// A data directory.
     Data(Data),
 }
@@ -48,16 +48,23 @@ impl Backend {
             (None, None) => Err(exit::usage(
                 "where? Say --server URL (a running server) or --data DIR (its data directory, on its machine)",
             )),
-            (Some(server), None) => Ok(Self::Server(Client::from_env(server)?)),
+            (Some(server), None) => Ok(Self::Server(Box::new(Client::from_env(server)?))),
             (None, Some(data)) => {
                 let policies = if place.policy.is_empty() {
                     None
                 } else {
                     Some(Arc::new(FilePolicies::load(&place.policy, screen)?))
                 };
+                let layout = Layout::new(data);
+                if let Some(place) = layout.ledger_elsewhere()? {
+                    return Err(exit::usage(format!(
+                        "the ledger of {} is {place}: ask the server that runs on it, by --server URL",
+                        data.display()
+                    )));
+                }
                 let store = SqliteStore::open_read_only(data)?;
                 let named = policies.clone().map(|policies| policies as Arc<dyn Policies>);
-                Ok(Self::Data(Data { layout: Layout::new(data), policies, library: Library::new(store, named) }))
+                Ok(Self::Data(Data { layout, policies, library: Library::new(store, named) }))
             }
         }
     }

@@ -6,7 +6,6 @@
 //! Start reading at [`args`], the command line; then [`commands`], what each command does; [`serve`] wires the server;
 //! [`show`] and [`words`] are what people see; [`demo`] is the main job on one machine.
 
-mod absent;
 mod acting;
 mod api;
 mod args;

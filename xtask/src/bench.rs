@@ -1,8 +1,16 @@
 //! `cargo xtask bench SUBJECT [ARGS...]`: starts the benchmarks with the bench profile.
 
-use anyhow::Result;
+use std::path::PathBuf;
 
-use crate::step::{build, cargo, run as run_step};
+use anyhow::{Context, Result};
+
+use crate::step::{build, build_dir, cargo, run as run_step};
+use crate::{dist, python};
+
+/// What the Lambda functions are measured beside.
+const BESIDE: &str = "portcullis-bench-beside";
+/// Where the benchmark finds the emulator of AWS.
+const MOTO_VARIABLE: &str = "PORTCULLIS_MOTO";
 
 /// What `cargo xtask bench` is told.
 #[derive(clap::Args)]
@@ -27,6 +35,13 @@ enum Subject {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// The Lambda functions as they are shipped: size, cold start, memory, the first answer, beside a hello world
+    #[command(disable_help_flag = true)]
+    Lambda {
+        /// Handed to the benchmark, e.g. `--output json`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
 }
 
 /// Builds and runs one benchmark.
@@ -34,14 +49,29 @@ enum Subject {
 /// # Errors
 /// When it does not build, or something could not be measured. A figure that misses its goal is printed as such.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let (subject, args, programs) = match &args.subject {
+    let (subject, handed, programs) = match &args.subject {
         Subject::Engine { args } => ("engine", args, Vec::new()),
         Subject::Proof { args } => {
             let model = build("portcullis-model", "model")?.get_program().to_owned();
             let simulate = build("portcullis-simulator", "simulate")?.get_program().to_owned();
             ("proof", args, vec!["--model".into(), model, "--simulate".into(), simulate])
         }
+        Subject::Lambda { args } => ("lambda", args, vec!["--programs".into(), functions()?.into_os_string()]),
     };
     let mut bench = cargo(["run", "--profile", "bench", "-p", "portcullis-bench", "--", subject]);
-    run_step(bench.args(programs).args(args))
+    if matches!(args.subject, Subject::Lambda { .. }) {
+        bench.env(MOTO_VARIABLE, python::MOTO.path()?);
+    }
+    run_step(bench.args(programs).args(handed))
+}
+
+/// Builds the functions as they are shipped, but for this machine, and what they are measured beside; their folder.
+fn functions() -> Result<PathBuf> {
+    let mut build = cargo(["build", "--profile", dist::PROFILE, "-p", BESIDE]);
+    for name in dist::functions()? {
+        build.args(["-p", &name]);
+    }
+    run_step(&mut build)?;
+    let beside = build_dir()?;
+    Ok(beside.parent().context("finding the folder of the builds")?.join(dist::PROFILE))
 }

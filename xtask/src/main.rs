@@ -1,14 +1,19 @@
 //! The project's own commands, run as `cargo xtask COMMAND`.
 //!
-//! One file per command ([`mod@test`], [`ci`], [`simulate`], [`fuzz`], [`mutants`], [`mod@bench`]); [`step`] runs a child and prints it first, [`tools`]
-//! knows the pinned cargo plugins. It must not know the product: it only starts cargo and reports, so that whatever it
-//! does can also be typed by hand from what it prints. Start reading at [`Command`].
+//! One file per command ([`mod@test`], [`ci`], [`simulate`], [`fuzz`], [`mutants`], [`mod@bench`], [`stack`], [`dist`]); [`step`] runs
+//! a child and prints it first, [`tools`] knows the pinned cargo plugins, [`python`] and [`maven`] the pinned programs of
+//! other worlds. It must not know the product: it only starts cargo and reports, so that whatever it does can also be typed by
+//! hand from what it prints. Start reading at [`Command`].
 
 mod bench;
 mod ci;
+mod dist;
 mod fuzz;
+mod maven;
 mod mutants;
+mod python;
 mod simulate;
+mod stack;
 mod step;
 mod test;
 mod tools;
@@ -40,6 +45,10 @@ enum Command {
     Mutants(mutants::Args),
     /// Measure speed; the table is printed, everything after the subject goes to the benchmark
     Bench(bench::Args),
+    /// Run the whole AWS stack on this machine: every function a process, on an emulator, wired as the templates say
+    Stack(stack::Args),
+    /// Make the archives of a release: every Lambda function, their checksums, their bills of materials
+    Dist(dist::Args),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +59,8 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Mutants(args) => mutants::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Stack(args) => stack::run(&args),
+        Command::Dist(args) => dist::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,15 +1,30 @@
 //! `cargo xtask test [PART] [-- ARGS]`: sets up whatever the tests need, then runs them.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
 
-use crate::simulate;
 use crate::step::{build_dir, cargo, in_words, run as run_step};
+use crate::{dist, maven, python, simulate};
 
 /// Where tests that start the real binary find it: an absolute path.
 const BINARY_VARIABLE: &str = "PORTCULLIS_BIN";
+
+/// Where tests find the emulator of AWS: an absolute path of the server program.
+pub(crate) const MOTO_VARIABLE: &str = "PORTCULLIS_MOTO";
+
+/// Where the ledger's tests find AWS's own emulator of DynamoDB: the absolute path of the folder of its jars.
+const DYNAMODB_VARIABLE: &str = "PORTCULLIS_DYNAMODB_LOCAL";
+
+/// Where tests that run the functions find them: the absolute path of their folder.
+pub(crate) const FUNCTIONS_VARIABLE: &str = "PORTCULLIS_FUNCTIONS";
+/// How the driver is built for them: with a local cluster behind it, and with the deaths that tests ask for.
+const FUNCTIONS_FEATURES: &str = "run-release/local-cluster,run-release/faults";
+
+/// What is run on DynamoDB Local as well.
+const LEDGER: &[&str] = &["-p", "portcullis-tests-aws", "--test", "ledger"];
 
 /// A share of the tests that can be run alone.
 struct Part {
@@ -22,10 +37,14 @@ struct Part {
     plays_seeds: bool,
     /// Whether a test of this part starts the `portcullis` binary.
     starts_the_binary: bool,
+    /// Whether a test of this part speaks to AWS's APIs, as an emulator has them, and starts the functions.
+    speaks_to_aws: bool,
 }
 
 /// The proofs need an optimised build, and are no part of a run with the usual one.
 const USUAL: &[&str] = &["--workspace", "--exclude", "portcullis-model", "--exclude", "portcullis-simulator"];
+/// What is compiled only into tests.
+const FAULTS: &[&str] = &["-p", "portcullis-lambda", "--lib", "--features", "portcullis-lambda/faults"];
 /// The model checker and the simulator.
 const PROOFS: &[&str] = &["--profile", "proof", "-p", "portcullis-model", "-p", "portcullis-simulator"];
 
@@ -34,9 +53,10 @@ const PARTS: &[Part] = &[
     Part {
         name: "all",
         about: "everything below (the default)",
-        runs: &[USUAL, PROOFS],
+        runs: &[USUAL, FAULTS, PROOFS],
         plays_seeds: true,
         starts_the_binary: true,
+        speaks_to_aws: true,
     },
     Part {
         name: "unit",
@@ -44,6 +64,7 @@ const PARTS: &[Part] = &[
         runs: &[&["--workspace", "--lib", "--bins"]],
         plays_seeds: false,
         starts_the_binary: false,
+        speaks_to_aws: false,
     },
     Part {
         name: "integration",
@@ -51,6 +72,7 @@ const PARTS: &[Part] = &[
         runs: &[&["--workspace", "--exclude", "portcullis-model", "--exclude", "portcullis-simulator", "--test", "*"]],
         plays_seeds: false,
         starts_the_binary: true,
+        speaks_to_aws: true,
     },
     Part {
         name: "doc",
@@ -58,6 +80,7 @@ const PARTS: &[Part] = &[
         runs: &[&["--workspace", "--doc"]],
         plays_seeds: false,
         starts_the_binary: false,
+        speaks_to_aws: false,
     },
     Part {
         name: "crash",
@@ -65,6 +88,15 @@ const PARTS: &[Part] = &[
         runs: &[&["--workspace", "--test", "crash"]],
         plays_seeds: false,
         starts_the_binary: true,
+        speaks_to_aws: false,
+    },
+    Part {
+        name: "aws",
+        about: "the AWS adapters and the functions, on an emulator of AWS's APIs (installed when missing)",
+        runs: &[&["-p", "portcullis-aws", "-p", "portcullis-tests-aws"], FAULTS],
+        plays_seeds: false,
+        starts_the_binary: true,
+        speaks_to_aws: true,
     },
     Part {
         name: "model",
@@ -72,6 +104,7 @@ const PARTS: &[Part] = &[
         runs: &[&["--profile", "proof", "-p", "portcullis-model"]],
         plays_seeds: false,
         starts_the_binary: false,
+        speaks_to_aws: false,
     },
     Part {
         name: "simulate",
@@ -79,6 +112,7 @@ const PARTS: &[Part] = &[
         runs: &[&["--profile", "proof", "-p", "portcullis-simulator"]],
         plays_seeds: true,
         starts_the_binary: false,
+        speaks_to_aws: false,
     },
 ];
 
@@ -123,6 +157,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         binary = Some(built);
     }
+    let aws = if part.speaks_to_aws { Some((python::MOTO.path()?, functions()?)) } else { None };
     for run in part.runs {
         let mut tests = cargo(["test", "--no-fail-fast"]);
         tests.args(*run);
@@ -132,13 +167,47 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if let Some(binary) = &binary {
             tests.env(BINARY_VARIABLE, binary);
         }
+        if let Some((moto, functions)) = &aws {
+            tests.env(MOTO_VARIABLE, moto).env(FUNCTIONS_VARIABLE, functions);
+        }
         run_step(&mut tests)?;
+    }
+    if part.speaks_to_aws {
+        match maven::dynamodb_local()? {
+            Some(jars) => {
+                let mut tests = cargo(["test", "--no-fail-fast"]);
+                tests.args(LEDGER).env(DYNAMODB_VARIABLE, jars);
+                if !args.args.is_empty() {
+                    tests.arg("--").args(&args.args);
+                }
+                run_step(&mut tests)?;
+            }
+            None => eprintln!("\nno Java or no Maven: the ledger was tested on moto alone, not on DynamoDB Local"),
+        }
     }
     if part.plays_seeds && args.args.is_empty() {
         simulate::run(&simulate::Args::ci())?;
     }
     eprintln!("\ntests ({}): passed in {}", part.name, in_words(begun.elapsed()));
     Ok(())
+}
+
+/// Builds the functions as tests run them; the folder they are in.
+pub(crate) fn functions() -> Result<PathBuf> {
+    let mut build = cargo(["build", "--features", FUNCTIONS_FEATURES]);
+    for name in dist::functions()? {
+        build.args(["--package", &name]);
+    }
+    run_step(&mut build)?;
+    let folder = build_dir()?;
+    let driver = folder.join(format!("run-release{}", std::env::consts::EXE_SUFFIX));
+    if !driver.is_file() {
+        bail!(
+            "cargo built the functions, but not to {}: run xtask with the same profile and target as the tests",
+            folder.display()
+        );
+    }
+    Ok(folder)
 }
 
 fn names() -> PossibleValuesParser {

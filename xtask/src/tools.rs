@@ -1,7 +1,7 @@
 //! The cargo plugins that the checks need: pinned, and installed under `target/tools` when missing.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -23,6 +23,8 @@ pub(crate) const MACHETE: Tool = Tool { package: "cargo-machete", version: "0.9.
 
 /// Coverage-guided fuzzing (libFuzzer).
 pub(crate) const FUZZ: Tool = Tool { package: "cargo-fuzz", version: "0.13.2" };
+/// Bills of materials (OWASP `CycloneDX`).
+pub(crate) const CYCLONEDX: Tool = Tool { package: "cargo-cyclonedx", version: "0.5.9" };
 /// Mutation testing.
 pub(crate) const MUTANTS: Tool = Tool { package: "cargo-mutants", version: "27.1.0" };
 
@@ -66,15 +68,25 @@ impl Tool {
 }
 
 /// Where tools are installed: inside the one target folder, so that nothing of the machine changes.
-fn home() -> PathBuf {
+pub(crate) fn home() -> PathBuf {
+    target().join("tools")
+}
+
+/// The one folder that everything is built in.
+pub(crate) fn target() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    root().join(target).join("tools")
+    root().join(target)
 }
 
 fn path_with_tools() -> Result<OsString> {
+    path_with(&home().join("bin"))
+}
+
+/// `PATH` with this folder before all others.
+pub(crate) fn path_with(folder: &Path) -> Result<OsString> {
     let before = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::iter::once(home().join("bin")).chain(std::env::split_paths(&before));
-    std::env::join_paths(folders).context("putting the tools' folder first in PATH")
+    let folders = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&before));
+    std::env::join_paths(folders).with_context(|| format!("putting {} first in PATH", folder.display()))
 }
 
 /// Whether the answer to `--version` (`cargo-deny 0.20.2`, or the version alone) is exactly `version`.

@@ -18,7 +18,7 @@ use crate::{demo, init, replay, serve, show};
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     let out = Out::new(cli.answer);
     match cli.command {
-        Command::Demo(flags) => demo::run(flags, out).await,
+        Command::Demo(flags) => Box::pin(demo::run(flags, out)).await,
         Command::Serve(flags) => serve::run(flags, out.screen).await,
         Command::Status { target, place } => status(target.as_ref(), &Backend::open(&place, out.screen)?, out).await,
         Command::Release(command) => release::run(command, out).await,

@@ -19,7 +19,7 @@ use rand::rngs::SysRng;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::api::{Answered, Ask};
-use crate::args::Demo;
+use crate::args::{Adapters, Demo};
 use crate::client::Client;
 use crate::layout::Layout;
 use crate::serve::token::EventsTokens;
@@ -85,6 +85,7 @@ impl World {
             listen: ([127, 0, 0, 1], 0).into(),
             tokens: EventsTokens::parse(events_token.expose_secret())?,
             screen,
+            adapters: Adapters::default(),
         })
         .await?;
         let address = format!("http://{}", stack.address);
@@ -95,7 +96,7 @@ impl World {
         let first = stack.ports.ledger.next_release().await?.0;
         let mut world = Self {
             target: "demo/production".parse()?,
-            library: Library::new(stack.ports.ledger.clone(), Some(stack.policies.clone())),
+            library: Library::new(stack.ports.ledger.clone(), Some(stack.ports.policies.clone())),
             began: stack.ports.clock.now(),
             baseline: version(1, None, None, "The first version"),
             first,

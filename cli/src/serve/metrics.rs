@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_domain::time::Timestamp;
+use portcullis_engine::counting::Appends;
 
-use super::counting::Appends;
 use crate::api::State;
 use crate::view::Fold;
 

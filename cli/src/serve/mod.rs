@@ -2,10 +2,12 @@
 //!
 //! Start reading at [`Stack::start`]; the HTTP API is in [`http`].
 
+#[cfg(feature = "aws")]
+mod aws;
 mod commands;
-pub(crate) mod counting;
 mod events;
 mod http;
+mod in_force;
 pub(crate) mod log;
 mod metrics;
 mod notices;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use portcullis_domain::policy::{MetricsFrom, SealedPolicy};
 use portcullis_domain::time::Millis;
 use portcullis_embedded::blobs::FileBlobs;
 use portcullis_embedded::clock::SystemClock;
@@ -31,8 +34,9 @@ use portcullis_embedded::registry::FileRegistry;
 use portcullis_embedded::source::FileSource;
 use portcullis_embedded::sqlite::SqliteStore;
 use portcullis_engine::breaker::{self, FleetBreaker};
+use portcullis_engine::counting::Counting;
 use portcullis_engine::driver::Driver;
-use portcullis_engine::ports::{Ledger, Notices, Ports};
+use portcullis_engine::ports::{Ledger as _, Notices, Ports};
 use portcullis_engine::reader;
 use portcullis_engine::recorder::Recorder;
 use portcullis_engine::sweep::Sweep;
@@ -40,11 +44,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::counting::Counting;
 use self::http::App;
+use self::in_force::InForce;
 use self::metrics::Counters;
 use self::token::EventsTokens;
-use crate::args::{self, ClusterKind};
+use crate::args::{self, Adapters, ClusterKind};
+use crate::exit;
 use crate::layout::Layout;
 use crate::policies::FilePolicies;
 use crate::show::screen::Screen;
@@ -56,6 +61,8 @@ const WORKERS: usize = 8;
 const SWEEP: Millis = Millis::seconds(60);
 /// How often the ledger's readers look for what is new.
 const READ: Millis = Millis::seconds(1);
+/// The same where every look is paid for: a look at 10 environments is 61 read units of DynamoDB.
+const READ_PAID: Millis = Millis::seconds(15);
 /// How long requests in flight may take once the server stops.
 const STOPPING: Duration = Duration::from_secs(10);
 
@@ -71,6 +78,8 @@ pub(crate) struct StackOptions {
     pub(crate) tokens: EventsTokens,
     /// How errors of the policies are shown.
     pub(crate) screen: Screen,
+    /// The adapters it runs on.
+    pub(crate) adapters: Adapters,
 }
 
 /// A running server.
@@ -83,8 +92,9 @@ pub(crate) struct Stack {
     pub(crate) people: Arc<People>,
     /// Its cluster.
     pub(crate) cluster: Arc<LocalCluster>,
-    /// Its policies.
-    pub(crate) policies: Arc<FilePolicies>,
+    policies: InForce,
+    /// Holds the lock of the data directory, also where the ledger is elsewhere.
+    _store: Arc<SqliteStore>,
     recorder: Recorder,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -94,24 +104,41 @@ impl Stack {
     /// Opens the data directory, takes its lock, and starts everything: the API, the driver, the sweep, the readers.
     /// Releases go on where they were.
     pub(crate) async fn start(options: StackOptions) -> anyhow::Result<Self> {
-        let policies = Arc::new(FilePolicies::load(&options.policy, options.screen)?);
+        #[cfg(feature = "aws")]
+        let aws = aws::Aws::chosen(&options.adapters).await?;
+        #[cfg(feature = "aws")]
+        let in_s3 = match &aws {
+            Some(aws) => aws.policies(&options.adapters).await?.map(InForce::Bucket),
+            None => None,
+        };
+        #[cfg(not(feature = "aws"))]
+        let in_s3 = None;
+        let policies = match in_s3 {
+            Some(policies) => policies,
+            None => InForce::Files(Arc::new(FilePolicies::load(&options.policy, options.screen)?)),
+        };
         let layout = Layout::new(&options.data);
         let store = SqliteStore::open(layout.root())?;
+        one_ledger(&layout, &store, &options.adapters).await?;
         let people = Arc::new(People::open(&store)?);
         let cluster = LocalCluster::start(LocalOptions::new(layout.cluster())).await?;
         let counters = Arc::new(Counters::default());
-        let ledger: Arc<dyn Ledger> = store.clone();
-        let ports = Ports {
-            ledger: Arc::new(Counting::new(ledger, counters.appends.clone())),
-            queue: store,
+        let mut ports = Ports {
+            ledger: store.clone(),
+            queue: store.clone(),
             blobs: Arc::new(FileBlobs::new(&layout.blobs())?),
             registry: Arc::new(FileRegistry::new(&layout.registry())?),
             source: Arc::new(FileSource::new(&layout.source())?),
             cluster: cluster.clone(),
             metrics: cluster.clone(),
             clock: Arc::new(SystemClock),
-            policies: policies.clone(),
+            policies: policies.port(),
         };
+        #[cfg(feature = "aws")]
+        if let Some(aws) = &aws {
+            aws.replace(&options.adapters, &mut ports).await?;
+        }
+        ports.ledger = Arc::new(Counting::new(ports.ledger.clone(), counters.appends.clone()));
         let readers: Vec<(String, Arc<dyn Notices>)> = vec![
             ("log".to_owned(), Arc::new(notices::LogNotices::default())),
             ("file".to_owned(), Arc::new(FileNotices::open(&layout.notices())?)),
@@ -125,7 +152,7 @@ impl Stack {
         let app = Arc::new(App {
             ports: ports.clone(),
             recorder: recorder.clone(),
-            library: Library::new(ports.ledger.clone(), Some(policies.clone())),
+            library: Library::new(ports.ledger.clone(), Some(ports.policies.clone())),
             people: people.clone(),
             events_tokens: options.tokens,
             counters,
@@ -134,7 +161,9 @@ impl Stack {
         let waker = (ports.clone(), recorder.clone());
         let driver = Driver::new(ports.clone(), recorder.clone());
         let sweep = Sweep::new(ports.clone(), recorder.clone());
-        let tasks = vec![
+        let read = if options.adapters.table.is_some() { READ_PAID } else { READ };
+        let following = policies.follow(&ports, &recorder, &told);
+        let mut tasks = vec![
             tokio::spawn(answer(listener, http::router(app), told.clone())),
             tokio::spawn({
                 let told = told.clone();
@@ -144,16 +173,17 @@ impl Stack {
                 let told = told.clone();
                 async move { sweep.run(told, SWEEP).await }
             }),
-            tokio::spawn(reader::run(ports.clone(), readers, told, READ)),
+            tokio::spawn(reader::run(ports.clone(), readers, told, read)),
             // The policies may have been changed while no server ran.
             tokio::spawn(async move { reload::judge_again(&waker.0, &waker.1).await }),
         ];
-        Ok(Self { address, ports, people, cluster, policies, recorder, stop, tasks })
+        tasks.extend(following);
+        Ok(Self { address, ports, people, cluster, policies, _store: store, recorder, stop, tasks })
     }
 
     /// Reads the policies again, and judges every environment by them at once. With errors those in force stay.
     pub(crate) async fn reload(&self) {
-        match self.policies.reload() {
+        match self.policies.reload().await {
             Ok(environments) => {
                 tracing::info!(environments, "the policies were read again");
                 reload::judge_again(&self.ports, &self.recorder).await;
@@ -172,6 +202,45 @@ impl Stack {
             }
         }
         self.cluster.stop().await;
+    }
+}
+
+/// Makes sure that a data directory belongs to one ledger for ever: two would each think that the cluster is theirs.
+///
+/// # Errors
+/// The directory has a ledger of its own, or belongs to another one than was chosen.
+async fn one_ledger(layout: &Layout, store: &SqliteStore, adapters: &Adapters) -> anyhow::Result<()> {
+    let directory = layout.root().display();
+    let place = adapters.table.as_ref().map(|table| format!("the DynamoDB table {table}"));
+    match (layout.ledger_elsewhere()?, place) {
+        (None, None) => Ok(()),
+        (Some(known), Some(place)) if known == place => Ok(()),
+        (Some(known), _) => Err(exit::usage(format!(
+            "the ledger of {directory} is {known}: start on that one, or with another directory in --data"
+        ))),
+        (None, Some(place)) if store.targets().await?.is_empty() => layout.set_ledger_elsewhere(&place),
+        (None, Some(place)) => Err(exit::usage(format!(
+            "{directory} has a ledger of its own, and {place} would be a second one: start with another directory in --data"
+        ))),
+    }
+}
+
+/// What is possible and yet perhaps not meant.
+fn warn_of(adapters: &Adapters, policies: &[SealedPolicy]) {
+    if adapters.table.is_some() && adapters.blobs.is_none() {
+        tracing::warn!("the ledger is on DynamoDB and backups are in --data: keep that disk, or say --blobs");
+    }
+    for policy in policies {
+        let target = &policy.target;
+        match (policy.metrics_from, adapters.cloudwatch) {
+            (MetricsFrom::Local, false) | (MetricsFrom::Alb, true) => {}
+            (MetricsFrom::Local, true) => {
+                tracing::warn!(%target, "its metrics are the local cluster's, and CloudWatch is read: say --metrics local");
+            }
+            (MetricsFrom::Alb, false) => {
+                tracing::warn!(%target, "its metrics are CloudWatch's, which is not read: say --metrics cloudwatch");
+            }
+        }
     }
 }
 
@@ -200,10 +269,20 @@ pub(crate) async fn run(flags: args::Serve, screen: Screen) -> anyhow::Result<()
     log::start(flags.log);
     let tokens = EventsTokens::from_env()?;
     let ClusterKind::Local = flags.cluster;
-    let options = StackOptions { policy: flags.policy, data: flags.data.clone(), listen: flags.listen, tokens, screen };
+    let adapters = flags.adapters.chosen()?;
+    let options = StackOptions {
+        policy: flags.policy,
+        data: flags.data.clone(),
+        listen: flags.listen,
+        tokens,
+        screen,
+        adapters: adapters.clone(),
+    };
     let stack = Stack::start(options).await?;
-    let environments = stack.policies.set().policies.len();
-    tracing::info!(address = %stack.address, data = %flags.data.display(), environments, "listening");
+    warn_of(&adapters, &stack.ports.policies.all());
+    let environments = stack.policies.environments();
+    let table = adapters.table.as_deref();
+    tracing::info!(address = %stack.address, data = %flags.data.display(), table, environments, "listening");
     if !stack.address.ip().is_loopback() {
         tracing::warn!("other machines can reach this server: put something that speaks TLS in front of it");
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::token::EventsTokens;
 use super::{Stack, StackOptions};
+use crate::args::Adapters;
 use crate::client::{Answer, Client};
 use crate::show::screen::Screen;
 
@@ -72,16 +73,20 @@ impl Server {
 }
 
 async fn stack(directory: &Path) -> Stack {
+    Stack::start(options(directory)).await.unwrap()
+}
+
+fn options(directory: &Path) -> StackOptions {
     let policy: PathBuf = directory.join("policy.yaml");
     std::fs::write(&policy, POLICY).unwrap();
-    let options = StackOptions {
+    StackOptions {
         policy: vec![policy],
         data: directory.join("data"),
         listen: ([127, 0, 0, 1], 0).into(),
         tokens: EventsTokens::parse(TOKEN).unwrap(),
         screen: Screen::PLAIN,
-    };
-    Stack::start(options).await.unwrap()
+        adapters: Adapters::default(),
+    }
 }
 
 fn body(answer: &Answer) -> Value {
@@ -285,4 +290,34 @@ async fn many_rollbacks_at_once_are_shown_until_a_person_lifts_them() {
     assert_eq!(kofi.send(Method::POST, "/api/scopes", Some(lift)).await.unwrap().status, StatusCode::OK);
     assert_eq!(targets().await[0].get("fleet"), None);
     server.stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_belongs_to_one_ledger_for_ever() {
+    use portcullis_embedded::sqlite::SqliteStore;
+    let on = |table: &str| Adapters { table: Some(table.to_owned()), ..Adapters::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let layout = crate::layout::Layout::new(folder.path());
+    let store = SqliteStore::open(folder.path()).unwrap();
+    super::one_ledger(&layout, &store, &on("first")).await.unwrap();
+    super::one_ledger(&layout, &store, &on("first")).await.unwrap();
+    for other in [on("second"), Adapters::default()] {
+        let error = super::one_ledger(&layout, &store, &other).await.unwrap_err().to_string();
+        assert!(error.contains("the DynamoDB table first"), "{error}");
+    }
+    drop(store);
+    let place = crate::args::Place { server: None, data: Some(folder.path().to_owned()), policy: Vec::new() };
+    let error = crate::backend::Backend::open(&place, Screen::PLAIN).err().unwrap().to_string();
+    assert!(error.contains("--server URL"), "an empty ledger is not shown in its place: {error}");
+
+    // One that has a ledger of its own keeps it.
+    let server = Server::start().await;
+    server.event(sample("cloudwatch/alarm-eventbridge-metric.json").to_string()).await;
+    server.stack.stop().await;
+    let data = server.directory.path().join("data");
+    let store = SqliteStore::open(&data).unwrap();
+    let layout = crate::layout::Layout::new(&data);
+    let error = super::one_ledger(&layout, &store, &on("first")).await.unwrap_err().to_string();
+    assert!(error.contains("a ledger of its own"), "{error}");
+    super::one_ledger(&layout, &store, &Adapters::default()).await.unwrap();
 }

@@ -343,6 +343,8 @@ pub(crate) fn policy() -> portcullis_domain::policy::Policy {
         governor: p::Governor::default(),
         people: BTreeMap::new(),
         groups: BTreeMap::new(),
+        metrics_from: p::MetricsFrom::Local,
+        publish: None,
     }
 }
 

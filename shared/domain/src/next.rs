@@ -14,6 +14,8 @@ pub struct Next {
     pub actions: Vec<Due>,
     /// The earliest moment at which something is due: an action, a deadline, a reminder, an expiry.
     pub wake_at: Option<Timestamp>,
+    /// The same without the actions' own moments.
+    pub moment_at: Option<Timestamp>,
 }
 
 /// One intention to perform, not before its moment.
@@ -32,10 +34,10 @@ pub struct Due {
 /// The intentions that have no outcome yet, and when to look again. While hands are off, writes wait.
 pub fn next(target: &Target) -> Next {
     let mut actions = Vec::new();
-    let mut wake_at: Option<Timestamp> = target.hands_off;
+    let mut moment_at: Option<Timestamp> = target.hands_off;
     let mut at = |moment: Option<Timestamp>| {
         if let Some(moment) = moment {
-            wake_at = Some(wake_at.map_or(moment, |known| known.min(moment)));
+            moment_at = Some(moment_at.map_or(moment, |known| known.min(moment)));
         }
     };
     for (seq, outstanding) in &target.outstanding {
@@ -51,7 +53,6 @@ pub fn next(target: &Target) -> Next {
             }
             _ => intention.not_before,
         };
-        at(Some(not_before));
         actions.push(Due { seq: *seq, release: outstanding.release, not_before, intention: intention.clone() });
     }
     for release in target.releases.values() {
@@ -60,5 +61,6 @@ pub fn next(target: &Target) -> Next {
         at(release.asking.as_ref().map(|asking| asking.until));
         at(release.keep_old_until.filter(|_| release.phase == Phase::Live));
     }
-    Next { actions, wake_at }
+    let wake_at = moment_at.into_iter().chain(actions.iter().map(|due| due.not_before)).min();
+    Next { actions, wake_at, moment_at }
 }

@@ -52,6 +52,13 @@ pub struct Policy {
     /// How many rollbacks are too many.
     #[serde(default)]
     pub governor: Governor,
+    /// Where the metrics of its watches come from. Not written where it is the default, as `publish`: policies from
+    /// before there was a choice keep their hash.
+    #[serde(default, skip_serializing_if = "MetricsFrom::is_local")]
+    pub metrics_from: MetricsFrom,
+    /// The CloudWatch namespace that its deployments are counted in; none = they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<String>,
     /// The people this target's rules speak of, with their accounts elsewhere.
     pub people: BTreeMap<Subject, BTreeSet<Identity>>,
     /// The groups this target's rules speak of.
@@ -68,6 +75,24 @@ pub enum Mode {
     Gate,
     /// Does everything.
     Deploy,
+}
+
+/// Where the metrics of a watch come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricsFrom {
+    /// The local cluster's own.
+    #[default]
+    Local,
+    /// Application Load Balancers, by their metrics in CloudWatch.
+    Alb,
+}
+
+impl MetricsFrom {
+    /// Whether it is the default, which is not written.
+    pub fn is_local(&self) -> bool {
+        *self == MetricsFrom::Local
+    }
 }
 
 /// Where a target runs.

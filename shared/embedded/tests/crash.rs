@@ -47,6 +47,7 @@ async fn append_for_ever(directory: &std::path::Path) {
                     version: Seq(version),
                     snapshot: commit.clone(),
                     chain: chain(before, &commit),
+                    last_at: Timestamp(1),
                     wake_at: None,
                     min_reader: 1,
                 };

@@ -28,6 +28,7 @@ fn append(target: &TargetId, head: Option<&Head>, events: u64, commit: &[u8]) ->
             version: Seq(expected.0 + events),
             snapshot: [b"state after ", commit].concat(),
             chain: chain(before, commit),
+            last_at: Timestamp(1),
             wake_at: None,
             min_reader: 1,
         },

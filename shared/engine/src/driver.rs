@@ -18,12 +18,13 @@ use portcullis_domain::target::Target;
 use portcullis_domain::time::{Millis, Timestamp};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use self::memory::{Busy, Memory};
 use crate::core::next;
 use crate::perform::{self, Performed};
 use crate::ports::{Ports, Wake};
-use crate::recorder::{RecordError, Recorded, Recorder};
+use crate::recorder::{Basis, RecordError, Recorded, Recorder, Waking};
 
 /// Nothing is repeated faster than this.
 const LEAST_PACE: Millis = Millis::seconds(1);
@@ -67,6 +68,18 @@ struct Acted {
     appended: usize,
     /// The wake that its append sent.
     woken: Option<(Seq, Timestamp)>,
+    /// What its outcome was decided on, after that.
+    after: Option<Arc<Basis>>,
+}
+
+/// An action that was begun.
+struct Begun {
+    target: TargetId,
+    seq: Seq,
+    started: Timestamp,
+    /// Until when its lease was taken, if it needs one.
+    until: Option<Timestamp>,
+    busy: Busy,
 }
 
 impl Driver {
@@ -80,15 +93,16 @@ impl Driver {
     pub async fn step(&self, wake: &Wake) -> Result<StepReport, RecordError> {
         let target = &wake.target;
         let mut report = StepReport::default();
-        if self.memory().was_covered(wake) || self.ports.ledger.head(target).await?.is_none() {
+        if self.memory().was_covered(wake) {
             return Ok(report);
         }
         let mut permit = self.looking.acquire().await.ok();
         let mut sent = Vec::new();
-        match self.recorder.record(target, Signal::Wake, None).await {
-            Ok(recorded) => {
+        let mut basis = match self.recorder.record_from(target, Signal::Wake, None, None, Waking::Sent).await {
+            Ok((recorded, basis)) => {
                 report.appended += recorded.events.len();
-                sent.extend(wake_of(&recorded));
+                sent.extend(self.wake_of(&recorded));
+                basis
             }
             Err(RecordError::NoPolicy { .. }) => {
                 tracing::warn!(%target, "left alone: it is in no policy, and nothing of it is in flight");
@@ -99,13 +113,13 @@ impl Driver {
                 return Ok(StepReport { needs_newer: true, ..report });
             }
             Err(error) => return Err(error),
-        }
+        };
         let mut tasks = JoinSet::new();
         for look in 0.. {
-            let state = self.recorder.load(target).await?.state;
+            let state = basis.state();
             if look < MOST_LOOKS {
-                report.leased += self.launch(target, &state, &mut tasks).await;
-                self.memory().cover(target, &state, self.ports.clock.now(), &mut sent);
+                report.leased += self.launch(wake, &basis, &mut tasks).await;
+                self.memory().cover(target, state, self.ports.clock.now(), &mut sent);
             } else if look == MOST_LOOKS {
                 tracing::error!(%target, seq = %state.seq, "a step does not end: a defect of the core; left to the sweep");
             }
@@ -115,17 +129,23 @@ impl Driver {
             while let Some(more) = tasks.try_join_next() {
                 ended.push(more);
             }
+            let mut newest: Option<Arc<Basis>> = None;
             for acted in ended {
                 match acted {
                     Ok(acted) => {
                         report.performed += usize::from(acted.performed);
                         report.appended += acted.appended;
                         sent.extend(acted.woken);
+                        newest = newest.into_iter().chain(acted.after).max_by_key(|basis| basis.state().seq);
                     }
                     Err(error) => tracing::error!(%target, %error, "an action ended abnormally"),
                 }
             }
             permit = self.looking.acquire().await.ok();
+            basis = match newest.filter(|newest| newest.state().seq >= basis.state().seq) {
+                Some(newest) => newest,
+                None => self.recorder.basis(target).await?,
+            };
         }
         Ok(report)
     }
@@ -182,22 +202,31 @@ impl Driver {
 
     /// Starts a task for every action that is due and that nobody does; arms a wake for each that is due later.
     /// Returns how many are left to others.
-    async fn launch(&self, target: &TargetId, state: &Target, tasks: &mut JoinSet<Acted>) -> usize {
+    async fn launch(&self, wake: &Wake, basis: &Arc<Basis>, tasks: &mut JoinSet<Acted>) -> usize {
+        let (target, state) = (&wake.target, basis.state());
         let mut left = 0;
         self.memory().forget_gone(target, state);
         for due in next(state).actions {
             let now = self.ports.clock.now();
             let at =
                 perform::due_at(&self.ports, state, due.seq, &due.intention).max(self.memory().floor(target, due.seq));
+            let unleased = perform::is_always_recorded(state, due.seq, &due.intention);
             if at > now {
-                if !self.memory().is_busy(target, due.seq) && self.lease(target, due.seq, now, at).await {
+                if self.memory().is_busy(target, due.seq) {
+                    continue;
+                }
+                // What needs no lease has its wake from the append before it: only the one that came too early is sent
+                // again, so that wakes do not multiply.
+                let ours =
+                    if unleased { wake.version >= state.seq } else { self.lease(target, due.seq, now, at).await };
+                if ours {
                     self.arm(target, state.seq, at).await;
                 }
                 continue;
             }
             let Some(busy) = Busy::begin(&self.memory, target, due.seq) else { continue };
             let until = now + lease_length(state, due.seq, &due.intention);
-            if !self.lease(target, due.seq, now, until).await {
+            if !unleased && !self.lease(target, due.seq, now, until).await {
                 left += 1;
                 drop(busy);
                 self.watch_over(target, state.seq, due.seq, now, until).await;
@@ -206,32 +235,31 @@ impl Driver {
             if self.memory().is_first(target, due.seq) && due.intention.every.is_none() {
                 self.arm(target, state.seq, due.intention.deadline).await;
             }
-            let driver = self.clone();
-            let target = target.clone();
-            tasks.spawn(async move { driver.act(target, due.seq, &due.intention, now, until, busy).await });
+            let begun =
+                Begun { target: target.clone(), seq: due.seq, started: now, until: (!unleased).then_some(until), busy };
+            let (driver, basis) = (self.clone(), basis.clone());
+            // On every line of what is done: the release is known here and nowhere further in.
+            let span = tracing::info_span!("action", release = due.release.0, seq = due.seq.0);
+            tasks.spawn(async move { driver.act(begun, &due.intention, basis).await }.instrument(span));
         }
         left
     }
 
     /// Performs one action and records what came of it.
-    async fn act(
-        self,
-        target: TargetId,
-        seq: Seq,
-        intention: &Intention,
-        started: Timestamp,
-        until: Timestamp,
-        busy: Busy,
-    ) -> Acted {
+    async fn act(self, begun: Begun, intention: &Intention, basis: Arc<Basis>) -> Acted {
+        let Begun { target, seq, started, until, busy } = begun;
         let mut acted = Acted::default();
+        // Before something is changed the head is read again; what only looks goes by the look that found it due.
+        let basis = if perform::only_reads(&intention.action) { Ok(basis) } else { self.recorder.basis(&target).await };
         let after;
         let mut version = Seq(0);
         let mut stands = false;
-        match self.recorder.load(&target).await {
-            Ok(loaded) if loaded.state.outstanding.contains_key(&seq) => {
+        match basis {
+            Ok(basis) if basis.state().outstanding.contains_key(&seq) => {
                 acted.performed = true;
-                version = loaded.state.seq;
-                stands = perform::paced(&loaded.state, seq, intention).is_some();
+                let state = basis.state().clone();
+                version = state.seq;
+                stands = perform::paced(&state, seq, intention).is_some();
                 let limit = match intention.action {
                     Action::BackUp { .. } => intention.deadline,
                     _ => intention.deadline.min(started + MOST_ANSWER),
@@ -239,10 +267,10 @@ impl Driver {
                 let limit = limit.max(started + LEAST_PACE);
                 let performed = tokio::select! {
                     biased;
-                    performed = perform::perform(&self.ports, &target, &loaded.state, seq, intention) => performed,
+                    performed = perform::perform(&self.ports, &target, &state, seq, intention) => performed,
                     () = self.ports.clock.sleep_until(limit) => perform::failed(&"no answer in time"),
                 };
-                after = self.settle(&target, seq, performed, &mut acted).await;
+                after = self.settle(&target, seq, performed, basis, &mut acted).await;
             }
             Ok(_) => after = After::Gone,
             Err(error) => {
@@ -258,21 +286,28 @@ impl Driver {
             After::Nothing if stands => {}
             After::Nothing | After::Failed => self.memory().failed(&target, seq, now, LEAST_PACE),
         }
-        if stands && matches!(after, After::Changed | After::Nothing) {
-            // The lease stays: it is the pace. A hint ends it, and then the next look is at once.
-            self.memory().pace(&target, seq, started + LEAST_PACE);
-            if self.memory().watch_over(&target, seq, now, until) {
-                self.arm(&target, version, until).await;
+        if let Some(until) = until {
+            if stands && matches!(after, After::Changed | After::Nothing) {
+                // The lease stays: it is the pace. A hint ends it, and then the next look is at once.
+                self.memory().pace(&target, seq, started + LEAST_PACE);
+                self.watch_over(&target, version, seq, now, until).await;
+            } else if let Err(error) = self.ports.ledger.end_lease(&target, seq).await {
+                tracing::debug!(%target, %seq, %error, "a lease could not be ended; it lapses");
             }
-        } else if let Err(error) = self.ports.ledger.end_lease(&target, seq).await {
-            tracing::debug!(%target, %seq, %error, "a lease could not be ended; it lapses");
         }
         drop(busy);
         acted
     }
 
     /// Records what performing came to.
-    async fn settle(&self, target: &TargetId, seq: Seq, performed: Performed, acted: &mut Acted) -> After {
+    async fn settle(
+        &self,
+        target: &TargetId,
+        seq: Seq,
+        performed: Performed,
+        basis: Arc<Basis>,
+        acted: &mut Acted,
+    ) -> After {
         let outcome = match performed {
             Performed::Gone => return After::Gone,
             Performed::NotYet { again } => return After::Again(again),
@@ -284,10 +319,12 @@ impl Driver {
         } else {
             false
         };
-        match self.recorder.record(target, Signal::Outcome { intention: seq, outcome }, None).await {
-            Ok(recorded) => {
+        let signal = Signal::Outcome { intention: seq, outcome };
+        match self.recorder.record_from(target, signal, None, Some(basis), Waking::Sent).await {
+            Ok((recorded, after)) => {
                 acted.appended = recorded.events.len();
-                acted.woken = wake_of(&recorded);
+                acted.woken = self.wake_of(&recorded);
+                acted.after = Some(after);
                 match (recorded.state.outstanding.contains_key(&seq), failed, recorded.events.is_empty()) {
                     (false, ..) => After::Gone,
                     (true, true, _) => After::Failed,
@@ -300,6 +337,14 @@ impl Driver {
                 After::Failed
             }
         }
+    }
+
+    /// The wake that an append sent.
+    fn wake_of(&self, recorded: &Recorded) -> Option<(Seq, Timestamp)> {
+        if recorded.events.is_empty() {
+            return None;
+        }
+        Some((recorded.state.seq, perform::wake_at(&self.ports, &recorded.state)?))
     }
 
     /// Takes a lease. If the ledger can not say, the work is done: a lease is efficiency, never safety.
@@ -339,14 +384,6 @@ enum After {
     Nothing,
     /// It could not be done.
     Failed,
-}
-
-/// The wake that an append sent.
-fn wake_of(recorded: &Recorded) -> Option<(Seq, Timestamp)> {
-    if recorded.events.is_empty() {
-        return None;
-    }
-    Some((recorded.state.seq, next(&recorded.state).wake_at?))
 }
 
 /// How long a lease on an action is taken: for one that stands, as long as it is paced.

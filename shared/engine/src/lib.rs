@@ -7,11 +7,13 @@
 //! acknowledged, and [`driver::Driver`], which does what the ledger says is to be done. A message between the two is a
 //! hint: lost, doubled or late it changes nothing but time, because [`sweep::Sweep`] finds what was missed.
 
+pub mod absent;
 pub mod breaker;
 pub mod codec;
 #[cfg(any(test, feature = "memory"))]
 pub mod contract;
 mod core;
+pub mod counting;
 pub mod driver;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;

@@ -15,6 +15,7 @@ use portcullis_domain::target::Target;
 use portcullis_domain::time::{Millis, Timestamp};
 
 use crate::codec;
+use crate::core::next;
 use crate::ports::{PortError, PortResult, Ports, TestResult, Written};
 
 /// How long a running test is left alone before it is asked again.
@@ -82,6 +83,28 @@ pub fn due_at(ports: &Ports, state: &Target, seq: Seq, intention: &Intention) ->
         Action::Measure(ask) => measure::due_at(ports, state, seq, ask).max(intention.not_before),
         _ => intention.not_before,
     }
+}
+
+/// The earliest moment at which something of a target is due, with the time that measured data needs to settle: what
+/// its head says, and what a wake is sent for.
+pub fn wake_at(ports: &Ports, state: &Target) -> Option<Timestamp> {
+    let next = next(state);
+    let actions = next.actions.iter().map(|due| due_at(ports, state, due.seq, &due.intention).max(due.not_before));
+    next.moment_at.into_iter().chain(actions).min()
+}
+
+/// Whether an action changes nothing outside: performed on an old reading it costs a call.
+pub fn only_reads(action: &Action) -> bool {
+    match action {
+        Action::Look(_) | Action::AwaitReady(_) | Action::Measure(_) | Action::Observe => true,
+        Action::BackUp { .. } | Action::Write(_) | Action::RunTest { .. } => false,
+    }
+}
+
+/// Whether every performance of an action is recorded, and moves it on to a moment of its own: the append is what keeps
+/// two drivers from doing it twice, and what sends the next wake. It needs no lease.
+pub fn is_always_recorded(state: &Target, seq: Seq, intention: &Intention) -> bool {
+    matches!(intention.action, Action::Measure(_)) && measure::is_contiguous(state, seq)
 }
 
 /// How often an action that stands is performed; `None` for one that is done once, or has its moments by itself.

@@ -45,6 +45,8 @@ pub struct Head {
     pub snapshot: Vec<u8>,
     /// Hash of the stored bytes of the last commit, chained.
     pub chain: Digest,
+    /// The moment of the last event: nothing is decided by a clock that is further behind.
+    pub last_at: Timestamp,
     /// When the target must be looked at next; none = nothing to wait for.
     pub wake_at: Option<Timestamp>,
     /// An engine older than this acts on nothing.
@@ -100,6 +102,19 @@ pub struct StoredCommit {
     pub bytes: Vec<u8>,
 }
 
+/// What a decision on a target stands on.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// The target's head, if it has one.
+    pub head: Option<Head>,
+    /// The state of the scopes that were asked for, in their order.
+    pub scopes: Vec<ScopeState>,
+    /// The lowest number that no release has yet.
+    pub next_release: ReleaseId,
+    /// Whether the delivery was done for the target.
+    pub delivered: bool,
+}
+
 /// The ledger: the truth. Reads are strongly consistent.
 #[async_trait]
 pub trait Ledger: Send + Sync {
@@ -107,6 +122,17 @@ pub trait Ledger: Send + Sync {
     fn id(&self) -> LedgerId;
     /// The head of a target, if it has one.
     async fn head(&self, target: &TargetId) -> PortResult<Option<Head>>;
+    /// All that a decision stands on; a store that can, answers with one call. Its parts need not be of one moment: an
+    /// append is conditional on each of them.
+    async fn reading(&self, target: &TargetId, scopes: &[Scope], delivery: Option<&DeliveryId>) -> PortResult<Reading> {
+        let delivered = match delivery {
+            Some(delivery) => self.delivered(target, delivery).await?,
+            None => false,
+        };
+        let head = self.head(target).await?;
+        let scopes = self.scopes(scopes).await?;
+        Ok(Reading { head, scopes, next_release: self.next_release().await?, delivered })
+    }
     /// Appends a commit if the head is still as expected.
     async fn append(&self, append: Append) -> Result<(), AppendError>;
     /// Commits with events after `after`, oldest first, at most `most`.

@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use portcullis_domain::digest::Digest;
 use portcullis_domain::event::{Event, What};
 use portcullis_domain::given::Given;
-use portcullis_domain::names::{DeliveryId, Seq, TargetId};
+use portcullis_domain::names::{DeliveryId, ReleaseId, Seq, TargetId};
 use portcullis_domain::policy::SealedPolicy;
-use portcullis_domain::scope::Scope;
+use portcullis_domain::scope::{Scope, ScopeState};
 use portcullis_domain::signal::Signal;
 use portcullis_domain::target::Target;
 use portcullis_domain::time::{Millis, Timestamp};
@@ -24,7 +24,8 @@ pub use self::error::RecordError;
 pub use self::ingest::Ingested;
 pub use self::people::Commanded;
 use crate::codec::{self, Commit, ENGINE, READER};
-use crate::core::{apply, decide, next};
+use crate::core::{apply, decide};
+use crate::perform;
 use crate::ports::{Append, AppendError, Head, Ports, Wake};
 
 /// Attempts of one append before its caller is told that the ledger is contended. Each lost one is another's success.
@@ -45,8 +46,6 @@ type Decoded = HashMap<TargetId, (Vec<u8>, Arc<Target>)>;
 #[derive(Clone)]
 pub struct Recorder {
     pub(crate) ports: Ports,
-    /// The moment of each target's last event, by the version it belongs to: spares a read before an append.
-    last: Arc<Mutex<HashMap<TargetId, (Seq, Timestamp)>>>,
     /// The snapshot of each target that was read or written last, with the state in it: decoding one takes longer than
     /// judging it, and a driver reads the same head several times per action. Only the very same bytes are believed.
     decoded: Arc<Mutex<Decoded>>,
@@ -73,9 +72,44 @@ pub struct Entry {
 }
 
 /// A target as loaded: its head and the state in it.
+#[derive(Clone)]
 pub(crate) struct Loaded {
     pub(crate) head: Option<Head>,
     pub(crate) state: Arc<Target>,
+}
+
+/// What a decision stood on, after it: the next one of the same step begins with it instead of a read. Old, it costs
+/// an attempt and nothing else, because an append is conditional on it.
+pub(crate) struct Basis {
+    loaded: Loaded,
+    scopes: Vec<ScopeState>,
+    next_release: ReleaseId,
+}
+
+impl Basis {
+    pub(crate) fn state(&self) -> &Arc<Target> {
+        &self.loaded.state
+    }
+
+    /// The same after an append.
+    fn after(self, head: Head, recorded: &Recorded) -> Self {
+        let opened = recorded.events.iter().filter_map(|event| match event.what {
+            What::Opened { release, .. } => Some(ReleaseId(release.0 + 1)),
+            _ => None,
+        });
+        let next_release = opened.fold(self.next_release, ReleaseId::max);
+        let loaded = Loaded { head: Some(head), state: recorded.state.clone() };
+        Self { loaded, next_release, ..self }
+    }
+}
+
+/// Who sends the wake that an append asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waking {
+    /// The recorder.
+    Sent,
+    /// Its caller, who sends one in any case.
+    Callers,
 }
 
 /// An append of which the store did not say whether it was made.
@@ -83,13 +117,14 @@ struct Unsure {
     first: Seq,
     bytes: Vec<u8>,
     recorded: Recorded,
+    basis: Basis,
     woken_at: Option<Timestamp>,
 }
 
 impl Recorder {
     /// A recorder on these ports.
     pub fn new(ports: Ports) -> Self {
-        Self { ports, last: Arc::default(), decoded: Arc::default() }
+        Self { ports, decoded: Arc::default() }
     }
 
     /// Decides on a signal and appends what was decided, all of it or nothing.
@@ -102,35 +137,64 @@ impl Recorder {
         signal: Signal,
         delivery: Option<&DeliveryId>,
     ) -> Result<Recorded, RecordError> {
-        if let Some(delivery) = delivery
-            && self.ports.ledger.delivered(target, delivery).await?
-        {
-            return Ok(Recorded { events: Vec::new(), state: self.load(target).await?.state });
-        }
+        Ok(self.record_from(target, signal, delivery, None, Waking::Sent).await?.0)
+    }
+
+    /// The same, beginning with what is known from the decision before, if it is.
+    pub(crate) async fn record_from(
+        &self,
+        target: &TargetId,
+        signal: Signal,
+        delivery: Option<&DeliveryId>,
+        mut known: Option<Arc<Basis>>,
+        waking: Waking,
+    ) -> Result<(Recorded, Arc<Basis>), RecordError> {
+        let scopes = Scope::of(target);
         let mut unsure: Option<Unsure> = None;
         let mut failures = 0;
         for _ in 0..ATTEMPTS {
-            let loaded = self.load(target).await?;
+            let known = known.take();
+            let is_read = known.is_none();
+            let (basis, delivered) = match known {
+                Some(known) => (Basis { loaded: known.loaded.clone(), scopes: known.scopes.clone(), ..*known }, false),
+                None => self.read(target, &scopes, delivery).await?,
+            };
             if let Some(attempt) = unsure.take()
                 && self.was_made(target, &attempt).await?
             {
-                return Ok(self.finish(target, attempt.recorded, attempt.woken_at).await);
+                let recorded = self.finish(target, attempt.recorded, attempt.woken_at, waking).await;
+                return Ok((recorded, Arc::new(attempt.basis)));
+            }
+            let loaded = &basis.loaded;
+            // Time passes for a target only once something happened to it.
+            let unknown = loaded.head.is_none() && matches!(signal, Signal::Wake);
+            if delivered || unknown {
+                return Ok((Recorded { events: Vec::new(), state: loaded.state.clone() }, Arc::new(basis)));
             }
             let policy = self.policy(target, &loaded.state)?;
-            let given = self.given(target).await?;
+            let given = Given {
+                now: self.ports.clock.now(),
+                ledger: self.ports.ledger.id(),
+                next_release: basis.next_release,
+                scopes: scopes.iter().cloned().zip(basis.scopes.iter().cloned()).collect(),
+            };
             let events = decide(&loaded.state, &policy, &signal, &given);
             if events.is_empty() {
-                return Ok(Recorded { events, state: loaded.state });
+                if is_read {
+                    return Ok((Recorded { events, state: loaded.state.clone() }, Arc::new(basis)));
+                }
+                // Nothing follows from what was known; of what is there now something may.
+                continue;
             }
-            self.guard_clock(target, loaded.state.seq, given.now).await?;
-            let (append, recorded) = prepare(target, &loaded, &policy, &given, events, delivery)?;
-            let woken_at = loaded.head.and_then(|head| head.wake_at);
-            let (first, bytes, snapshot) =
-                (Seq(append.expected.0 + 1), append.commit.clone(), append.head.snapshot.clone());
+            guard_clock(target, loaded.head.as_ref(), given.now)?;
+            let (append, recorded) = self.prepare(target, loaded, &policy, &given, events, delivery)?;
+            let woken_at = loaded.head.as_ref().and_then(|head| head.wake_at);
+            let (first, bytes, head) = (Seq(append.expected.0 + 1), append.commit.clone(), append.head.clone());
             match self.ports.ledger.append(append).await {
                 Ok(()) => {
-                    self.keep(target, &snapshot, &recorded.state);
-                    return Ok(self.finish(target, recorded, woken_at).await);
+                    self.keep(target, &head.snapshot, &recorded.state);
+                    let basis = Arc::new(basis.after(head, &recorded));
+                    return Ok((self.finish(target, recorded, woken_at, waking).await, basis));
                 }
                 Err(AppendError::Conflict | AppendError::ScopeMoved | AppendError::NumberTaken) => {}
                 Err(AppendError::Port(error)) => {
@@ -138,11 +202,30 @@ impl Recorder {
                     if failures >= STORE_ATTEMPTS {
                         return Err(error.into());
                     }
-                    unsure = Some(Unsure { first, bytes, recorded, woken_at });
+                    let basis = basis.after(head, &recorded);
+                    unsure = Some(Unsure { first, bytes, recorded, basis, woken_at });
                 }
             }
         }
         Err(RecordError::Contended { target: target.clone(), attempts: ATTEMPTS })
+    }
+
+    /// Everything a decision stands on, and whether the delivery is done already.
+    pub(super) async fn read(
+        &self,
+        target: &TargetId,
+        scopes: &[Scope],
+        delivery: Option<&DeliveryId>,
+    ) -> Result<(Basis, bool), RecordError> {
+        let reading = self.ports.ledger.reading(target, scopes, delivery).await?;
+        let loaded = self.open(target, reading.head).await?;
+        let basis = Basis { loaded, scopes: reading.scopes, next_release: reading.next_release };
+        Ok((basis, reading.delivered))
+    }
+
+    /// What is there now, for the actions of a step.
+    pub(crate) async fn basis(&self, target: &TargetId) -> Result<Arc<Basis>, RecordError> {
+        Ok(Arc::new(self.read(target, &Scope::of(target), None).await?.0))
     }
 
     /// The state of a target; none = its ledger has no entry.
@@ -173,7 +256,12 @@ impl Recorder {
 
     /// Loads the head, folding the ledger anew if the snapshot is of another fold or can not be read.
     pub(crate) async fn load(&self, target: &TargetId) -> Result<Loaded, RecordError> {
-        let Some(head) = self.ports.ledger.head(target).await? else {
+        let head = self.ports.ledger.head(target).await?;
+        self.open(target, head).await
+    }
+
+    async fn open(&self, target: &TargetId, head: Option<Head>) -> Result<Loaded, RecordError> {
+        let Some(head) = head else {
             return Ok(Loaded { head: None, state: Arc::default() });
         };
         if head.min_reader > READER {
@@ -230,50 +318,24 @@ impl Recorder {
         frozen.map(SealedPolicy::from_arc).ok_or_else(|| RecordError::NoPolicy { target: target.clone() })
     }
 
-    async fn given(&self, target: &TargetId) -> Result<Given, RecordError> {
-        let scopes = Scope::of(target);
-        let states = self.ports.ledger.scopes(&scopes).await?;
-        let next_release = self.ports.ledger.next_release().await?;
-        Ok(Given {
-            now: self.ports.clock.now(),
-            ledger: self.ports.ledger.id(),
-            next_release,
-            scopes: scopes.into_iter().zip(states).collect(),
-        })
-    }
-
-    /// Refuses to decide with a clock that is behind the ledger's last event.
-    async fn guard_clock(&self, target: &TargetId, version: Seq, now: Timestamp) -> Result<(), RecordError> {
-        if version == Seq(0) {
-            return Ok(());
-        }
-        let known = self.last().get(target).filter(|(seq, _)| *seq == version).map(|(_, at)| *at);
-        let last = if let Some(at) = known {
-            at
-        } else {
-            let stored = self.ports.ledger.commits(target, Seq(version.0 - 1), 1).await?;
-            let Some(commit) = stored.first() else { return Ok(()) };
-            let commit = decode(target, &commit.bytes)?;
-            commit.events.iter().map(|event| event.at).max().unwrap_or(now)
-        };
-        if last.since(now) > MOST_SKEW {
-            return Err(RecordError::Clock { target: target.clone(), behind: last.since(now) });
-        }
-        Ok(())
-    }
-
     /// Whether an append of which the store said nothing was made after all.
     async fn was_made(&self, target: &TargetId, attempt: &Unsure) -> Result<bool, RecordError> {
         let stored = self.ports.ledger.commits(target, Seq(attempt.first.0 - 1), 1).await?;
         Ok(stored.first().is_some_and(|commit| commit.first == attempt.first && commit.bytes == attempt.bytes))
     }
 
-    /// After an append: remembers its moment and sends the wake that the new state asks for.
-    async fn finish(&self, target: &TargetId, recorded: Recorded, woken_at: Option<Timestamp>) -> Recorded {
-        if let Some(event) = recorded.events.last() {
-            self.last().insert(target.clone(), (event.seq, event.at));
+    /// After an append: sends the wake that the new state asks for.
+    async fn finish(
+        &self,
+        target: &TargetId,
+        recorded: Recorded,
+        woken_at: Option<Timestamp>,
+        waking: Waking,
+    ) -> Recorded {
+        if waking == Waking::Callers {
+            return recorded;
         }
-        let wake_at = next(&recorded.state).wake_at;
+        let wake_at = perform::wake_at(&self.ports, &recorded.state);
         let intends = recorded.events.iter().any(|event| matches!(event.what, What::Intended { .. }));
         if let Some(at) = wake_at
             && (intends || wake_at != woken_at)
@@ -291,16 +353,71 @@ impl Recorder {
         }
     }
 
-    /// Makes the standing looks of a target happen now: a hint from outside is a reason to ask.
+    /// Makes the standing looks of a target happen now: a hint from outside is a reason to ask. Whatever else is due is
+    /// found by the same wake.
     pub(crate) async fn look_now(&self, target: &TargetId, state: &Target) {
         for (seq, outstanding) in &state.outstanding {
             if outstanding.intention.every.is_some()
+                && !perform::is_always_recorded(state, *seq, &outstanding.intention)
                 && let Err(error) = self.ports.ledger.end_lease(target, *seq).await
             {
                 tracing::debug!(%target, %error, "a lease could not be ended; the look comes at its usual time");
             }
         }
         self.wake(Wake { target: target.clone(), version: state.seq, at: self.ports.clock.now() }).await;
+    }
+
+    /// The append of what was decided, and the state after it.
+    fn prepare(
+        &self,
+        target: &TargetId,
+        loaded: &Loaded,
+        policy: &SealedPolicy,
+        given: &Given,
+        events: Vec<Event>,
+        delivery: Option<&DeliveryId>,
+    ) -> Result<(Append, Recorded), RecordError> {
+        let mut state = Target::clone(&loaded.state);
+        for event in &events {
+            apply(&mut state, event);
+        }
+        let failed = |why| RecordError::Codec { target: target.clone(), why };
+        let commit = Commit { events, policy: policy.hash(), engine: ENGINE.to_owned() };
+        let bytes = commit.encode().map_err(failed)?;
+        let (before, min_reader) =
+            loaded.head.as_ref().map_or((codec::genesis(), READER), |head| (head.chain, head.min_reader.max(READER)));
+        let state = Arc::new(state);
+        let snapshot = codec::encode_shared(&state).map_err(failed)?;
+        if snapshot.len() > codec::MOST_HEAD {
+            tracing::warn!(%target, bytes = snapshot.len(), "the state is larger than it should be");
+        }
+        let head = Head {
+            version: state.seq,
+            snapshot,
+            chain: codec::chain(before, &bytes),
+            last_at: loaded.head.as_ref().map_or(given.now, |head| head.last_at.max(given.now)),
+            wake_at: perform::wake_at(&self.ports, &state),
+            min_reader,
+        };
+        let forward = commit.events.iter().any(|event| event.what.moves_forward());
+        let opens = commit.events.iter().filter_map(|event| match event.what {
+            What::Opened { release, .. } => Some(release),
+            _ => None,
+        });
+        let append = Append {
+            target: target.clone(),
+            expected: loaded.state.seq,
+            commit: bytes,
+            head,
+            scopes: if forward {
+                given.scopes.iter().map(|(scope, state)| (scope.clone(), state.version)).collect()
+            } else {
+                Vec::new()
+            },
+            opens: opens.collect(),
+            delivery: delivery.cloned(),
+        };
+        Ok((append, Recorded { events: commit.events, state }))
     }
 
     /// Keeps a decoded snapshot.
@@ -315,63 +432,18 @@ impl Recorder {
     fn decoded(&self) -> std::sync::MutexGuard<'_, Decoded> {
         self.decoded.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn last(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, (Seq, Timestamp)>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+/// Refuses to decide with a clock that is behind the ledger's last event.
+fn guard_clock(target: &TargetId, head: Option<&Head>, now: Timestamp) -> Result<(), RecordError> {
+    match head {
+        Some(head) if head.last_at.since(now) > MOST_SKEW => {
+            Err(RecordError::Clock { target: target.clone(), behind: head.last_at.since(now) })
+        }
+        _ => Ok(()),
     }
 }
 
 fn decode(target: &TargetId, bytes: &[u8]) -> Result<Commit, RecordError> {
     Commit::decode(bytes).map_err(|why| RecordError::Codec { target: target.clone(), why })
-}
-
-/// The append of what was decided, and the state after it.
-fn prepare(
-    target: &TargetId,
-    loaded: &Loaded,
-    policy: &SealedPolicy,
-    given: &Given,
-    events: Vec<Event>,
-    delivery: Option<&DeliveryId>,
-) -> Result<(Append, Recorded), RecordError> {
-    let mut state = Target::clone(&loaded.state);
-    for event in &events {
-        apply(&mut state, event);
-    }
-    let failed = |why| RecordError::Codec { target: target.clone(), why };
-    let commit = Commit { events, policy: policy.hash(), engine: ENGINE.to_owned() };
-    let bytes = commit.encode().map_err(failed)?;
-    let (before, min_reader) =
-        loaded.head.as_ref().map_or((codec::genesis(), READER), |head| (head.chain, head.min_reader.max(READER)));
-    let state = Arc::new(state);
-    let snapshot = codec::encode_shared(&state).map_err(failed)?;
-    if snapshot.len() > codec::MOST_HEAD {
-        tracing::warn!(%target, bytes = snapshot.len(), "the state is larger than it should be");
-    }
-    let head = Head {
-        version: state.seq,
-        snapshot,
-        chain: codec::chain(before, &bytes),
-        wake_at: next(&state).wake_at,
-        min_reader,
-    };
-    let forward = commit.events.iter().any(|event| event.what.moves_forward());
-    let opens = commit.events.iter().filter_map(|event| match event.what {
-        What::Opened { release, .. } => Some(release),
-        _ => None,
-    });
-    let append = Append {
-        target: target.clone(),
-        expected: loaded.state.seq,
-        commit: bytes,
-        head,
-        scopes: if forward {
-            given.scopes.iter().map(|(scope, state)| (scope.clone(), state.version)).collect()
-        } else {
-            Vec::new()
-        },
-        opens: opens.collect(),
-        delivery: delivery.cloned(),
-    };
-    Ok((append, Recorded { events: commit.events, state }))
 }

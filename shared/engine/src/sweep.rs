@@ -1,19 +1,29 @@
-//! The sweep: every minute it wakes what is overdue and compares the outside with the ledger.
+//! The sweep: every minute it wakes what is overdue, and now and then it compares the registry with the ledger.
 //!
 //! Messages are hints; this is what makes losing one cost a minute and nothing else.
+//!
+//! It asks neither for alarms nor for approvals that ran out, because a wake finds both: an approval, a gate, a question
+//! that ran out is a moment of the state, so its target is overdue; and a release that waits, is watched, or is in its
+//! rollback window has a look that stands ([`Action::Look`], [`Action::Measure`]), which reads every alarm that its
+//! policy names as if each had told us. What stands is due from the moment it was intended, so its target is overdue for
+//! as long as it stands, and a driver that is woken looks again at the pace of the policy. An alarm that rang and fell
+//! silent again between two looks, of which no message came either, is not found.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use portcullis_domain::action::Action;
 use portcullis_domain::digest::Digest;
-use portcullis_domain::names::{DeliveryId, Seq, ServiceName, Tag, TargetId};
+use portcullis_domain::names::{DeliveryId, ReleaseId, Seq, ServiceName, Tag, TargetId};
 use portcullis_domain::policy::{SealedPolicy, Service};
 use portcullis_domain::signal::{Fact, FactKind};
 use portcullis_domain::target::Target;
 use portcullis_domain::time::{Millis, Timestamp};
 use tokio::sync::watch;
 
-use crate::ports::{PortError, Ports, Wake};
+use crate::codec;
+use crate::perform;
+use crate::ports::{Head, PortError, Ports, Wake};
 use crate::recorder::{RecordError, Recorder};
 
 /// The name of its cursor: the moment up to which a target's pushes were compared.
@@ -24,12 +34,15 @@ const BEGAN: &str = "sweep-began";
 const OVERLAP: Millis = Millis::minutes(15);
 /// Pushes remembered as saying nothing to a target.
 const MOST_SEEN: usize = 20_000;
+/// A target of which nothing came for so long after it had to is stuck. It was woken about ten times meanwhile.
+pub const STUCK: Millis = Millis::minutes(10);
 
 /// Wakes what is overdue, and finds what was lost. Cheap to clone.
 #[derive(Clone)]
 pub struct Sweep {
     ports: Ports,
     recorder: Recorder,
+    compare_every: Millis,
     /// Pushes that came to nothing: not asked about again by this process.
     seen: Arc<Mutex<HashSet<(TargetId, Digest, Tag)>>>,
 }
@@ -39,6 +52,9 @@ pub struct Sweep {
 pub struct SweepReport {
     /// Targets that were overdue.
     pub woken: usize,
+    /// Those of them whose ledger had to move [`STUCK`] ago and did not: nobody drives them, or what drives them fails.
+    /// A release that waits for facts or for a person is none.
+    pub stuck: usize,
     /// Pushes that no event had told.
     pub events_lost: usize,
     /// Stops that ran out.
@@ -48,9 +64,17 @@ pub struct SweepReport {
 }
 
 impl Sweep {
-    /// A sweep on these ports.
+    /// A sweep on these ports. It compares the registry every time.
     pub fn new(ports: Ports, recorder: Recorder) -> Self {
-        Self { ports, recorder, seen: Arc::default() }
+        Self { ports, recorder, compare_every: Millis(0), seen: Arc::default() }
+    }
+
+    /// Compares the registry with a target's ledger only when the last time was at least so long ago. That time is in
+    /// the ledger, so a process that begins anew keeps the pace.
+    #[must_use]
+    pub fn comparing_every(mut self, every: Millis) -> Self {
+        self.compare_every = every;
+        self
     }
 
     /// Sweeps once. What fails for one target holds no other up; only a failing ledger is an error.
@@ -66,7 +90,12 @@ impl Sweep {
             }
         }
         for target in self.ports.ledger.overdue(now).await? {
-            let version = self.ports.ledger.head(&target).await?.map_or(Seq(0), |head| head.version);
+            let head = self.ports.ledger.head(&target).await?;
+            if head.as_ref().is_some_and(|head| self.is_stuck(&target, head, now)) {
+                report.stuck += 1;
+                tracing::warn!(%target, "its ledger had to move more than {STUCK} ago: it is stuck");
+            }
+            let version = head.map_or(Seq(0), |head| head.version);
             self.recorder.wake(Wake { target, version, at: now }).await;
             report.woken += 1;
         }
@@ -97,6 +126,20 @@ impl Sweep {
         }
     }
 
+    /// Whether a target's ledger had to move [`STUCK`] ago. A head whose moment is later cannot be; of the others most
+    /// only wait, so the state says. One that a newer engine wrote, or that left the policy, is nobody's to drive.
+    fn is_stuck(&self, target: &TargetId, head: &Head, now: Timestamp) -> bool {
+        let limit = now - STUCK;
+        if head.wake_at.is_none_or(|at| at > limit) || head.min_reader > codec::READER {
+            return false;
+        }
+        let Ok(state) = codec::decode_shared(&head.snapshot) else { return false };
+        let mut begun = [state.in_flight, state.live_release].into_iter().flatten();
+        let is_driven = self.ports.policies.get(target).is_some()
+            || begun.any(|id| state.releases.get(&id).is_some_and(|release| release.policy.is_some()));
+        is_driven && must_move_by(&self.ports, &state).is_some_and(|at| at <= limit)
+    }
+
     /// Records pushes that the registry has and the ledger never heard of. The first time a target is compared
     /// nothing is recorded: what was pushed before Portcullis came is not its business.
     async fn compare(&self, policy: &SealedPolicy, now: Timestamp) -> Result<usize, RecordError> {
@@ -105,6 +148,9 @@ impl Sweep {
         if cursor == Seq(0) {
             self.ports.ledger.set_cursor(BEGAN, target, Seq(now.0)).await?;
             self.ports.ledger.set_cursor(READER, target, Seq(now.0)).await?;
+            return Ok(0);
+        }
+        if now.since(Timestamp(cursor.0)) < self.compare_every {
             return Ok(0);
         }
         let began = Timestamp(self.ports.ledger.cursor(BEGAN, target).await?.0);
@@ -164,6 +210,31 @@ impl Sweep {
     }
 }
 
+/// The moment at which an event must follow, whatever the outside says: a deadline, an expiry, a reminder, the next
+/// window of a watch. Not when something is merely due: a look that stands is due for as long as it stands, and comes to
+/// nothing while nothing changes. Of a release about which a person is asked, only when they are asked again.
+fn must_move_by(ports: &Ports, state: &Target) -> Option<Timestamp> {
+    let is_asked = |release: &ReleaseId| state.releases.get(release).is_some_and(|release| release.asking.is_some());
+    let actions = state.outstanding.iter().filter(|(_, outstanding)| !is_asked(&outstanding.release));
+    let actions = actions.filter_map(|(seq, outstanding)| {
+        let intention = &outstanding.intention;
+        match &intention.action {
+            Action::Measure(_) if perform::is_always_recorded(state, *seq, intention) => {
+                Some(perform::due_at(ports, state, *seq, intention))
+            }
+            Action::Look(_) | Action::Measure(_) | Action::Observe => None,
+            Action::BackUp { .. } | Action::Write(_) | Action::AwaitReady(_) | Action::RunTest { .. } => {
+                Some(intention.deadline)
+            }
+        }
+    });
+    let moments = state
+        .releases
+        .values()
+        .flat_map(|release| [release.until, release.remind_at, release.asking.as_ref().map(|asking| asking.until)]);
+    state.hands_off.into_iter().chain(actions).chain(moments.flatten()).min()
+}
+
 /// The sweep's own delivery id of a push: the same however often it is found.
 fn delivery(service: &ServiceName, tag: &Tag, digest: &Digest) -> Result<DeliveryId, PortError> {
     let name = Digest::of(format!("{service} {tag} {digest}").as_bytes());
@@ -183,4 +254,65 @@ fn knows(state: &Target, policy: &SealedPolicy, service: &ServiceName, tag: &Tag
             let old = state.outdated.iter().any(|outdated| outdated.matches(named));
             (tried || old) && !open(named)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{Op, World};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_release_that_waits_for_a_person_is_overdue_all_the_time_and_never_stuck() {
+        let mut world = World::new();
+        world.push_all(1).await;
+        world.run_until_phase("gated").await;
+        world.run_for(Millis::hours(2)).await;
+        let report = world.sweep_once().await;
+        assert_eq!((report.woken, report.stuck), (1, 0), "{}", world.story().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_drives_is_stuck_ten_minutes_after_its_moment() {
+        let mut world = World::new();
+        world.push_all(1).await;
+        world.run_until_phase("gated").await;
+        let at = must_move_by(&world.ports, &world.state().await).unwrap();
+        world.clock.set(at + STUCK - Millis(1));
+        assert_eq!(world.sweep_once().await.stuck, 0);
+        world.clock.set(at + STUCK);
+        assert_eq!(world.sweep_once().await.stuck, 1);
+        world.settle().await;
+        assert_eq!(world.sweep_once().await.stuck, 0, "driven again: {}", world.story().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_left_the_policy_is_left_alone_and_not_stuck() {
+        let mut world = World::new();
+        world.push_all(1).await;
+        world.run_until_phase("gated").await;
+        let at = must_move_by(&world.ports, &world.state().await).unwrap();
+        let policies: Arc<dyn crate::ports::Policies> = crate::memory::MemoryPolicies::new();
+        let ports = Ports { policies, ..world.ports.clone() };
+        world.clock.set(at + STUCK);
+        let report = Sweep::new(ports.clone(), Recorder::new(ports)).once().await.unwrap();
+        assert_eq!((report.woken, report.stuck), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_registry_is_compared_at_its_own_pace_also_by_a_process_that_began_anew() {
+        let world = World::new();
+        let sweep = || Sweep::new(world.ports.clone(), world.recorder.clone()).comparing_every(Millis::minutes(15));
+        let listed = || world.faults.calls(Op::List);
+        sweep().once().await.unwrap();
+        assert_eq!(listed(), 0, "what was there before is not our business");
+        world.clock.advance(Millis(Millis::minutes(15).0 - 1));
+        sweep().once().await.unwrap();
+        assert_eq!(listed(), 0);
+        world.clock.advance(Millis(1));
+        sweep().once().await.unwrap();
+        let services = u64::try_from(World::policy().services.len()).unwrap();
+        assert_eq!(listed(), services);
+        sweep().once().await.unwrap();
+        assert_eq!(listed(), services);
+    }
 }

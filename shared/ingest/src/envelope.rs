@@ -20,6 +20,8 @@ pub(crate) fn read(body: &At<'_>) -> Result<Read, Malformed> {
         eventbridge(body)
     } else if body.has("TopicArn") || body.has("Type") {
         sns(body)
+    } else if body.has("Records") {
+        records(body)
     } else if body.has("alarmData") || body.has("alarmArn") {
         cloudwatch::invocation(body)
     } else if cloudwatch::is_message(body) {
@@ -99,6 +101,23 @@ fn eventbridge(body: &At<'_>) -> Result<Read, Malformed> {
     reader(&Event::of(body, kind)?)
 }
 
+/// What SNS hands to a function: its notifications in records (AWS Lambda Developer Guide, "Invoking Lambda functions with
+/// Amazon SNS notifications").
+fn records(body: &At<'_>) -> Result<Read, Malformed> {
+    let (mut facts, mut ignored) = (Vec::new(), None);
+    for record in body.field("Records")?.items()? {
+        let source = record.field("EventSource")?;
+        if source.word()? != "aws:sns" {
+            return Err(source.wrong("is not aws:sns: records of no other sender are read"));
+        }
+        match sns(&record.field("Sns")?)? {
+            Read::Facts(more) => facts.extend(more),
+            other @ Read::Ignored { .. } => ignored = Some(other),
+        }
+    }
+    Ok(ignored.filter(|_| facts.is_empty()).unwrap_or(Read::Facts(facts)))
+}
+
 fn sns(body: &At<'_>) -> Result<Read, Malformed> {
     let kind = body.field("Type")?.word()?;
     if kind != "Notification" {
@@ -107,9 +126,9 @@ fn sns(body: &At<'_>) -> Result<Read, Malformed> {
     }
     let delivery = body.field("MessageId")?.parsed(ID)?;
     let at = body.field("Timestamp")?.moment()?;
-    let message = body.field("Message")?.raw_text(MAX_BODY)?;
-    let value = parse(message.as_bytes(), "Message")?;
-    let message = At::root(&value, "Message");
+    let text = body.field("Message")?;
+    let value = parse(text.raw_text(MAX_BODY)?.as_bytes(), text.path())?;
+    let message = At::root(&value, text.path());
     if message.has("detail-type") || message.has("detail") {
         // A rule of EventBridge's with an SNS target: the event keeps its own id, by whichever way it comes.
         eventbridge(&message)

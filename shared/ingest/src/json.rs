@@ -89,6 +89,11 @@ impl<'a> At<'a> {
         Self { value, path: path.to_owned() }
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// An error about this value.
     pub(crate) fn wrong(&self, why: impl Into<String>) -> Malformed {
         Malformed { field: named(&self.path), why: why.into() }

@@ -28,6 +28,7 @@ mod inspector;
 mod json;
 mod registry;
 mod severity;
+pub mod signature;
 
 use std::fmt;
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use portcullis_domain::names::{AppName, EnvName, ObjectName};
-use portcullis_domain::policy::{Service, Test, TestKind};
+use portcullis_domain::policy::{MetricsFrom, Service, Test, TestKind};
 use portcullis_domain::tags::TagPattern;
 use portcullis_domain::time::Millis;
 
@@ -33,6 +33,9 @@ pub(crate) struct App<'a> {
     pub(crate) tags: Vec<TagPattern>,
     pub(crate) services: Vec<Service>,
     pub(crate) tests: BTreeMap<&'a str, Test>,
+    pub(crate) metrics_from: MetricsFrom,
+    /// The CloudWatch namespace that its deployments are counted in.
+    pub(crate) publish: Option<String>,
     /// With the organisation's.
     pub(crate) directory: Directory,
     pub(crate) environments: Vec<(EnvName, &'a Entry<'a>)>,
@@ -76,6 +79,7 @@ pub(crate) fn read<'a>(
     let tests = tests(file, root, sink);
     let directory = directory::read(file, root, organisation.map(|above| &above.directory), sink);
     let environments = environments(file, root, sink);
+    let metrics = |key: &str| root.find(&["metrics", key]).and_then(|entry| entry.value.text());
     let name = root.get("application")?;
     Some(App {
         file,
@@ -88,6 +92,8 @@ pub(crate) fn read<'a>(
         tags: tags(file, root, sink),
         services,
         tests,
+        metrics_from: if metrics("preset") == Some("alb") { MetricsFrom::Alb } else { MetricsFrom::Local },
+        publish: metrics("publish").map(str::to_owned),
         directory,
         environments,
         notices: notices(root),

@@ -115,6 +115,8 @@ impl<'a> Env<'a> {
             waiting: if self.text(&["waiting"]) == Some("queue") { Waiting::Queue } else { Waiting::Newest },
             limits: self.limits(),
             governor: self.governor(),
+            metrics_from: self.app.metrics_from,
+            publish: self.app.publish.clone(),
             people,
             groups,
         })

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use portcullis_domain::policy::{
-    Comparison, Governor, HoldFor, Limits, Mode, Policy, ServiceKind, Severity, Strategy, TestKind, Trigger, Waiting,
+    Comparison, Governor, HoldFor, Limits, MetricsFrom, Mode, Policy, ServiceKind, Severity, Strategy, TestKind,
+    Trigger, Waiting,
 };
 use portcullis_domain::time::Millis;
 
@@ -174,6 +175,9 @@ fn steps(policy: &Policy, page: &mut Page<'_>) {
         };
         page.line(&format!("before it serves, test {}: {what}, within {}", test.name, test.within));
     }
+    if let Some(namespace) = &policy.publish {
+        page.line(&format!("counted at its end, in the CloudWatch namespace {namespace}"));
+    }
 }
 
 fn watch(policy: &Policy, page: &mut Page<'_>) {
@@ -184,6 +188,9 @@ fn watch(policy: &Policy, page: &mut Page<'_>) {
         "live after {} of healthy, measured time, in windows of {every}",
         marked(watch.length, standard)
     ));
+    if policy.metrics_from == MetricsFrom::Alb {
+        page.line("measured by the Application Load Balancers in front, by their metrics in CloudWatch");
+    }
     if watch.healthy.is_empty() {
         page.line("only readiness and alarms are watched: no metric has a limit");
     }

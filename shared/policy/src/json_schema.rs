@@ -104,6 +104,7 @@ fn value(scalar: Scalar) -> Value {
         | Scalar::Label => pattern(LABEL),
         Scalar::Person => pattern("^[A-Za-z0-9._-]{1,64}$"),
         Scalar::MetricName => pattern("^[a-z][a-z0-9_]{0,62}$"),
+        Scalar::MetricNamespace => pattern("^[A-Za-z0-9_./#-][A-Za-z0-9_./#:-]{0,254}$"),
         Scalar::Source => pattern("^[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._-]+)+$"),
         Scalar::Registry | Scalar::Image => pattern("^[a-z0-9._/:-]{1,255}$"),
         Scalar::Folder => pattern("^[^/\\s][^\\s]*$"),

@@ -7,8 +7,8 @@ use crate::amounts::{self, Measure};
 use crate::grammar::{self, Wrong};
 use crate::nearest::shown;
 use crate::spelling::{
-    account, branch, cedar, choice, folder, from_name, github_login, label, line, name, region, registry, service,
-    source, word,
+    account, branch, cedar, choice, folder, from_name, github_login, label, line, metric_namespace, name, region,
+    registry, service, source, word,
 };
 
 /// One of the words that may stand somewhere.
@@ -33,6 +33,8 @@ pub(crate) enum Scalar {
     Test,
     Person,
     MetricName,
+    /// A namespace of one's own in CloudWatch.
+    MetricNamespace,
     /// A source repository: `github.com/owner/name`.
     Source,
     /// Where image repositories live.
@@ -102,6 +104,7 @@ impl Scalar {
             Scalar::Test => name(text, plain, GroupName::new(text), "smoke"),
             Scalar::Person => name(text, plain, Subject::new(text), "kofi"),
             Scalar::MetricName => word(text, plain),
+            Scalar::MetricNamespace => metric_namespace(text),
             Scalar::Source => source(text),
             Scalar::Registry => registry(text),
             Scalar::Image => from_name(text, Repository::new(text), "registry.example.com/team/api"),
@@ -178,6 +181,7 @@ impl Scalar {
             Scalar::Test => "a test's name",
             Scalar::Person => "a person's id",
             Scalar::MetricName => "a metric's name",
+            Scalar::MetricNamespace => "a CloudWatch namespace such as Shop/Deployments",
             Scalar::Source => "a repository such as github.com/owner/name",
             Scalar::Registry => "a registry such as ghcr.io/owner",
             Scalar::Image => "an image repository",

@@ -162,10 +162,10 @@ const GROUP: Shape = Shape::Either(&[
 const METRIC_SOURCES: &[Key] = &[
     key(
         "preset",
-        "Where the metrics come from: `local` is the local cluster's own. The others are not supported yet.",
+        "Where the metrics come from: `local` is the local cluster's own, `alb` those of Application Load Balancers in CloudWatch, found by themselves. Default local. The others are not supported yet.",
         Shape::Scalar(Scalar::Choice(&[
             choice("local"),
-            later_choice("alb"),
+            choice("alb"),
             later_choice("nlb"),
             later_choice("ingress-nginx"),
             later_choice("istio"),
@@ -174,10 +174,10 @@ const METRIC_SOURCES: &[Key] = &[
         ])),
     ),
     later("prometheus", "The address of a Prometheus. Not supported yet.", LINE),
-    later(
+    key(
         "publish",
-        "The CloudWatch namespace that figures about deployments are written to. Not supported yet.",
-        LINE,
+        "The CloudWatch namespace that deployments are counted in, such as `Shop/Deployments`. Default: they are not.",
+        Shape::Scalar(Scalar::MetricNamespace),
     ),
 ];
 

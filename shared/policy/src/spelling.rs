@@ -68,6 +68,26 @@ pub(crate) fn word(text: &str, plain: bool) -> Result<(), Wrong> {
     name(text, plain, checked, "queue_depth")
 }
 
+/// A namespace of one's own in CloudWatch. Amazon CloudWatch API Reference, `PutMetricData`: 1 to 255 characters, the
+/// first no colon; those that begin with `AWS/` are AWS's. Amazon CloudWatch User Guide, "Namespaces": the characters.
+pub(crate) fn metric_namespace(text: &str) -> Result<(), Wrong> {
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || b"_./#:-".contains(&c);
+    let label = if text.starts_with("AWS/") {
+        "what begins with AWS/ belongs to AWS"
+    } else if text.starts_with(':') {
+        "does not begin with a colon"
+    } else if !(1..=255).contains(&text.len()) || !text.bytes().all(allowed) {
+        "1 to 255 letters, digits and _ . / # : -"
+    } else {
+        return Ok(());
+    };
+    Err(Wrong::new(
+        format!("`{}` is not a CloudWatch namespace", shown(text)),
+        label,
+        "write, for example: Shop/Deployments",
+    ))
+}
+
 /// Whether the text is one line that shows as what it is.
 pub(crate) fn line(text: &str, most: usize) -> Result<(), Wrong> {
     let count = text.chars().count();

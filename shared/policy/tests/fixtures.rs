@@ -61,8 +61,6 @@ fn one_environment_that_deploys_is_enough_to_refuse_what_it_inherits() {
         [
             "`gates.checks` is not supported yet",
             "`gates.coverage` is not supported yet",
-            "`alb` in metrics.preset is not supported yet",
-            "`metrics.publish` is not supported yet",
             "`slack deployments` in notify.everything is not supported yet",
             "`slack alerts` in notify.failed is not supported yet",
             "`github issue` in notify.failed is not supported yet",

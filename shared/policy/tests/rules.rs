@@ -284,8 +284,26 @@ fn environments_that_get_in_each_others_way_are_refused() {
 }
 
 #[test]
+fn a_namespace_of_cloudwatch_is_ones_own_and_plain() {
+    let published = |namespace: &str| format!("metrics: {{ publish: {namespace} }}\nnotify:");
+    insta::assert_snapshot!(said_of(&[
+        ("notify:", &published("AWS/Shop")),
+        ("notify:", &published("Shop Deployments")),
+        ("notify:", &published("\":Shop\"")),
+        ("notify:", &published("Größe")),
+        ("notify:", &published("[Shop]")),
+        ("notify:", &published("a.b_c/d#e:f-9")),
+    ]));
+    for (length, fits) in [(255, true), (256, false)] {
+        let text = good_with("notify:", &published(&"a".repeat(length)));
+        assert_eq!(check(&files(&[("p", &text)])).failed(), !fits, "{length}");
+    }
+}
+
+#[test]
 fn what_comes_later_is_named_where_it_stands() {
     insta::assert_snapshot!(said_of(&[
+        ("notify:", "metrics: { preset: nlb, prometheus: \"https://prometheus.example.com\" }\nnotify:"),
         ("strategy: blue-green", "strategy: { blue-green: { steps: [10%, 100%], every: 2m } }"),
         ("strategy: blue-green", "strategy: { blue-green: { switch: manual } }"),
         ("strategy: blue-green", "strategy: blue-green\n    traffic: gateway\n    freeze: { weekends: yes }"),

@@ -130,6 +130,7 @@ fn what_the_loader_takes_the_schema_takes_too() {
         ("window: 24h", "window: 0s, when: { health: failing for 5m, requests: below 0.5/s }"),
         ("window: 24h", "window: 24h, most: 3 in 1h, when: { vulnerability: high }"),
         ("window: 24h", "window: 24h, most: { rollbacks: 2, within: 30m }"),
+        ("notify:", "metrics: { preset: alb, publish: Shop/Deployments }\nnotify:"),
         ("critical: block }", "critical: block }\n      break_glass: 2 of owners"),
         (
             "critical: block }",
@@ -168,6 +169,7 @@ fn what_the_loader_refuses_for_its_form_the_schema_refuses_too() {
         ("window: 24h", "window: 24h, most: 3"),
         ("window: 24h", "window: 24h, most: { rollbacks: 2 }"),
         ("window: 24h", "window: 24h, when: { vulnerability: bad }"),
+        ("notify:", "metrics: { publish: Shop Deployments }\nnotify:"),
         ("critical: block }", "critical: block }\n      break_glass: 1 of owners"),
         ("critical: block }", "critical: block }\n      freeze: []"),
         ("critical: block }", "critical: block }\n      freeze: [{ name: x, from: 2026-12-20, until: 2026-12-21 }]"),

@@ -4,9 +4,11 @@
 mod with;
 
 use portcullis_domain::names::{AppName, ServiceName};
-use portcullis_domain::policy::{Comparison, HoldFor, Metric, ScanAction, Severity, Strategy, Trigger};
+use portcullis_domain::policy::{
+    Comparison, HoldFor, Metric, MetricsFrom, Policy, ScanAction, Severity, Strategy, Trigger,
+};
 use portcullis_domain::time::{Millis, Timestamp};
-use portcullis_policy::{Channel, NoticeKind, PolicySet, Style, check, load};
+use portcullis_policy::{Channel, NoticeKind, PolicySet, Style, check, explain, load};
 use with::{GOOD, files, good_with, lines};
 
 fn loaded(list: &[(&str, &str)]) -> PolicySet {
@@ -171,6 +173,42 @@ fn people_have_their_accounts_and_members_without_any_are_known_too() {
     let people: Vec<String> =
         set.policies[0].people.iter().map(|(subject, accounts)| format!("{subject} {accounts:?}")).collect();
     assert_eq!(people, ["kofi {email:k@x.org, github:kofi-m, oidc:auth|1, slack:T01/U02}", "lena {}"]);
+}
+
+#[test]
+fn metrics_come_from_where_the_policy_says_and_deployments_are_counted_where_it_says() {
+    let said = |metrics: &str| {
+        let set = loaded(&[("p", &good_with("notify:", &format!("{metrics}notify:")))]);
+        let policy = set.policies[0].clone();
+        (policy.metrics_from, policy.publish.clone(), explain(&policy))
+    };
+    let counted = "counted at its end, in the CloudWatch namespace Shop/Deployments\n";
+    let measured = "measured by the Application Load Balancers in front, by their metrics in CloudWatch\n";
+    let (from, publish, page) = said("metrics: { preset: alb, publish: Shop/Deployments }\n");
+    assert_eq!((from, publish.as_deref()), (MetricsFrom::Alb, Some("Shop/Deployments")));
+    assert!(page.contains(counted) && page.contains(measured), "{page}");
+    for nothing in ["", "metrics: { preset: local }\n"] {
+        let (from, publish, page) = said(nothing);
+        assert_eq!((from, publish), (MetricsFrom::Local, None), "{nothing}");
+        assert!(!page.contains("CloudWatch"), "{page}");
+    }
+}
+
+#[test]
+fn a_policy_that_says_nothing_of_metrics_is_written_as_it_was_before_it_could() {
+    let set = loaded(&[("p", GOOD)]);
+    let (policy, hash) = (&*set.policies[0], set.policies[0].hash());
+    let written = serde_json::to_value(policy).unwrap();
+    assert_eq!((written.get("metrics_from"), written.get("publish")), (None, None));
+    assert_eq!(serde_json::from_value::<Policy>(written).unwrap(), *policy);
+    // What it does say is part of what an approval is bound to.
+    for said in [
+        Policy { metrics_from: MetricsFrom::Alb, ..policy.clone() },
+        Policy { publish: Some("Shop/Deployments".to_owned()), ..policy.clone() },
+    ] {
+        assert_ne!(said.hash(), hash);
+        assert_eq!(serde_json::from_value::<Policy>(serde_json::to_value(&said).unwrap()).unwrap(), said);
+    }
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use portcullis_domain::digest::Digest;
 
+use crate::memory::Memory;
 use crate::report::{Goal, Line};
 use crate::story::applications;
 
@@ -97,13 +98,6 @@ fn token() -> String {
 /// A process that ends when this is dropped.
 struct Running(Child);
 
-/// In megabytes of 1,000,000 bytes.
-struct Memory {
-    resident: f64,
-    anonymous: f64,
-    peak: f64,
-}
-
 impl Running {
     /// Waits until it answers that it is healthy.
     fn is_healthy(&mut self, address: SocketAddr) -> Result<()> {
@@ -122,16 +116,7 @@ impl Running {
 
     fn memory(&mut self) -> Result<Memory> {
         ensure!(self.0.try_wait()?.is_none(), "it ended by itself");
-        let path = Path::new("/proc").join(self.0.id().to_string()).join("status");
-        let text =
-            std::fs::read_to_string(&path).context("resident memory is read from /proc, which only Linux has")?;
-        let field = |name: &str| -> Result<f64> {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            let line = line.with_context(|| format!("{} has no {name}", path.display()))?;
-            let kibibytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-            Ok(kibibytes * 1_024.0 / 1e6)
-        };
-        Ok(Memory { resident: field("VmRSS")?, anonymous: field("RssAnon")?, peak: field("VmHWM")? })
+        Memory::of(self.0.id())
     }
 }
 

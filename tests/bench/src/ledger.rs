@@ -137,6 +137,7 @@ fn appends(story: &Story, target: &TargetId, first: u64) -> Result<Vec<Append>> 
                 version: state.seq,
                 snapshot: encode_head(&state)?,
                 chain: before,
+                last_at: step.events.iter().map(|event| event.at).max().unwrap_or_default(),
                 wake_at: next(&state).wake_at,
                 min_reader: READER,
             },

@@ -1,15 +1,17 @@
 //! Measures what the engine is promised to do, each figure beside something else that ran in the same run.
 //!
-//! Run by `cargo xtask bench engine` and `cargo xtask bench proof`. It asserts no speed: what misses its goal is printed as `goal not reached`, and
+//! Run by `cargo xtask bench engine`, `… proof` and `… lambda`. It asserts no speed: what misses its goal is printed as `goal not reached`, and
 //! the exit code is 0 as long as everything could be measured. `docs/performance.md` keeps figures and methods.
 //!
 //! It must not know: the inside of what it measures; it uses the crates as their callers do. Start reading at
-//! [`engine`] and [`proof`]; each line is a module of its own, what they have in common is in `story`.
+//! [`engine`], [`proof`] and [`lambda`]; each line is a module of its own, what they have in common is in `story`.
 
 mod decide;
 mod fold;
 mod idle;
+mod lambda;
 mod ledger;
+mod memory;
 mod policy;
 mod proof;
 mod report;
@@ -37,6 +39,8 @@ enum Subject {
     Engine(Engine),
     /// The model checker and the simulator
     Proof(proof::Proof),
+    /// The Lambda functions: sizes, cold starts, memory, the first answer
+    Lambda(lambda::Lambda),
     /// What the idle server's memory is compared with: an async runtime that listens, and nothing else
     #[command(hide = true)]
     Listener,
@@ -85,6 +89,7 @@ fn main() -> Result<()> {
     match Cli::parse().subject {
         Subject::Engine(args) => engine(&args),
         Subject::Proof(args) => proof::measure(&args),
+        Subject::Lambda(args) => lambda::measure(&args),
         Subject::Listener => idle::listen(),
     }
 }

@@ -1,5 +1,6 @@
 //! A measured line: what, reached, goal, and what ran beside it; for people and as JSON.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -27,7 +28,7 @@ pub(crate) struct Report {
 #[derive(Serialize)]
 pub(crate) struct Line {
     /// The line's short name; stable.
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     /// What was measured, in words.
     pub(crate) what: String,
     /// What was reached.
@@ -37,7 +38,7 @@ pub(crate) struct Line {
     /// What was promised; none = measured for its own sake.
     pub(crate) goal: Option<Goal>,
     /// Whether it was reached; none = there is no goal.
-    met: Option<bool>,
+    pub(crate) met: Option<bool>,
     /// What ran beside it.
     pub(crate) beside: Beside,
     /// More of what was seen.
@@ -52,6 +53,8 @@ pub(crate) enum Goal {
     AtLeast(f64),
     /// Less than so much.
     Below(f64),
+    /// So much, or less.
+    AtMost(f64),
     /// Exactly so much.
     Exactly(f64),
 }
@@ -92,7 +95,7 @@ impl Report {
     pub(crate) fn summary(&self) -> String {
         let goals = self.lines.iter().filter(|line| line.goal.is_some()).count();
         let missed: Vec<&str> =
-            self.lines.iter().filter(|line| line.met == Some(false)).map(|line| line.name).collect();
+            self.lines.iter().filter(|line| line.met == Some(false)).map(|line| line.name.as_ref()).collect();
         let met = goals - missed.len();
         if missed.is_empty() {
             format!("{met} of {goals} goals reached")
@@ -103,9 +106,15 @@ impl Report {
 }
 
 impl Line {
-    pub(crate) fn new(name: &'static str, what: impl Into<String>, reached: f64, unit: &'static str) -> Self {
+    pub(crate) fn new(
+        name: impl Into<Cow<'static, str>>,
+        what: impl Into<String>,
+        reached: f64,
+        unit: &'static str,
+    ) -> Self {
         let beside = Beside { what: String::new(), reached: 0.0, unit, ratio: 0.0 };
-        Self { name, what: what.into(), reached, unit, goal: None, met: None, beside, details: BTreeMap::new() }
+        let (name, what) = (name.into(), what.into());
+        Self { name, what, reached, unit, goal: None, met: None, beside, details: BTreeMap::new() }
     }
 
     pub(crate) fn goal(self, goal: Goal) -> Self {
@@ -135,6 +144,7 @@ impl Goal {
         match self {
             Goal::AtLeast(least) => reached >= least,
             Goal::Below(limit) => reached < limit,
+            Goal::AtMost(most) => reached <= most,
             Goal::Exactly(value) => (reached - value).abs() < f64::EPSILON,
         }
     }
@@ -148,6 +158,7 @@ impl fmt::Display for Line {
             let goal = match goal {
                 Goal::AtLeast(least) => format!("at least {}", show(least)),
                 Goal::Below(limit) => format!("below {}", show(limit)),
+                Goal::AtMost(most) => format!("at most {}", show(most)),
                 Goal::Exactly(value) => show(value),
             };
             let met = if self.met == Some(true) { "goal reached" } else { "GOAL NOT REACHED" };
@@ -181,7 +192,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// A number with three digits or more, thousands apart.
-fn show(value: f64) -> String {
+pub(crate) fn show(value: f64) -> String {
     let decimals = match value.abs() {
         v if v >= 100.0 || v == 0.0 => 0,
         v if v >= 10.0 => 1,

@@ -8,8 +8,8 @@ use portcullis_domain::digest::Digest;
 use portcullis_domain::facts::CommitFacts;
 use portcullis_domain::names::{AlarmName, CommitSha, GroupName, Identity, LedgerId, Repository, ServiceName, Subject};
 use portcullis_domain::policy::{
-    Colour, Gates, Governor, Intake, Limits, Mode, Place, Policy, Quorum, RollBack, ScanAction, ScanRule, SealedPolicy,
-    Service, ServiceKind, Severity, Strategy, Test, TestKind, Waiting, Watch,
+    Colour, Gates, Governor, Intake, Limits, MetricsFrom, Mode, Place, Policy, Quorum, RollBack, ScanAction, ScanRule,
+    SealedPolicy, Service, ServiceKind, Severity, Strategy, Test, TestKind, Waiting, Watch,
 };
 use portcullis_domain::scope::Scope;
 use portcullis_domain::time::{Millis, Timestamp};
@@ -281,5 +281,7 @@ fn policy(shape: Shape, quorum: u8, waiting: Waiting, alarms: bool, people: &[Su
             .map(|who| (who.clone(), BTreeSet::from([name(Identity::new(&format!("github:{who}")))])))
             .collect(),
         groups: BTreeMap::from([(managers, people.iter().cloned().collect())]),
+        metrics_from: MetricsFrom::Local,
+        publish: None,
     }
 }

@@ -187,7 +187,7 @@ impl Ledger for SqliteStore {
 
 fn head(connection: &Connection, target: &str) -> Work<Option<Head>> {
     let mut query = connection
-        .prepare_cached("SELECT version, snapshot, chain, wake_at, min_reader FROM heads WHERE target = ?1")?;
+        .prepare_cached("SELECT version, snapshot, chain, wake_at, min_reader, last_at FROM heads WHERE target = ?1")?;
     first(query.query([target])?, |row| {
         let waits = row.get::<_, Option<i64>>(3)?.is_some();
         Ok(Head {
@@ -196,6 +196,7 @@ fn head(connection: &Connection, target: &str) -> Work<Option<Head>> {
             chain: digest_at(row, 2)?,
             wake_at: if waits { Some(time_at(row, 3)?) } else { None },
             min_reader: row.get(4)?,
+            last_at: time_at(row, 5)?,
         })
     })
 }
@@ -232,11 +233,21 @@ fn store(connection: &Connection, append: &Append, target: &str, before: &Digest
         .execute(params![target, last, signed(append.expected.0)? + 1, before.bytes(), append.commit])?;
     connection
         .prepare_cached(
-            "INSERT INTO heads (target, version, chain, wake_at, min_reader, snapshot) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            "INSERT INTO heads (target, version, chain, wake_at, min_reader, snapshot, last_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
              ON CONFLICT (target) DO UPDATE SET version = excluded.version, chain = excluded.chain,
-                 wake_at = excluded.wake_at, min_reader = excluded.min_reader, snapshot = excluded.snapshot",
+                 wake_at = excluded.wake_at, min_reader = excluded.min_reader, snapshot = excluded.snapshot,
+                 last_at = excluded.last_at",
         )?
-        .execute(params![target, last, head.chain.bytes(), head.wake_at.map(moment), head.min_reader, head.snapshot])?;
+        .execute(params![
+            target,
+            last,
+            head.chain.bytes(),
+            head.wake_at.map(moment),
+            head.min_reader,
+            head.snapshot,
+            moment(head.last_at)
+        ])?;
     for number in &append.opens {
         connection
             .prepare_cached("INSERT INTO releases (number, target) VALUES (?1, ?2)")?

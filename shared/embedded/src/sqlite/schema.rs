@@ -14,7 +14,8 @@ use super::convert::Work;
 pub(crate) const FILE: &str = "portcullis.db";
 
 /// What has been done to the tables so far; `user_version` counts them. Only ever added to.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE heads (
         target     TEXT PRIMARY KEY,
@@ -64,7 +65,10 @@ const MIGRATIONS: [&str; 1] = ["
         token      BLOB NOT NULL,
         created_at INTEGER NOT NULL
     ) WITHOUT ROWID;
-"];
+",
+    // 0 where no event was appended since: the clock is not compared with it that once.
+    "ALTER TABLE heads ADD COLUMN last_at INTEGER NOT NULL DEFAULT 0;",
+];
 
 /// Creates a directory for data that only its owner may read, if it is not there.
 pub(crate) fn create_directory(directory: &Path) -> io::Result<()> {

@@ -37,6 +37,7 @@ fn append(target: &TargetId, expected: u64, events: u64, bytes: &[u8]) -> Append
             version: Seq(expected + events),
             snapshot: vec![b'j', 1, b'{', b'}'],
             chain: codec::chain(codec::genesis(), bytes),
+            last_at: Timestamp(expected + 1_000),
             wake_at: None,
             min_reader: 1,
         },

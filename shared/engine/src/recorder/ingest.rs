@@ -1,14 +1,16 @@
 //! Facts from outside on their way into the ledgers of the targets they concern.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use portcullis_domain::facts::CommitFacts;
 use portcullis_domain::names::{CommitSha, DeliveryId, ServiceName, TargetId};
 use portcullis_domain::policy::SealedPolicy;
+use portcullis_domain::scope::Scope;
 use portcullis_domain::signal::{Fact, FactKind};
 use portcullis_domain::target::Target;
 
-use super::{RecordError, Recorder};
+use super::{RecordError, Recorder, Waking};
 use crate::core::route;
 use crate::ports::PortError;
 
@@ -83,20 +85,23 @@ impl Recorder {
         fact: &Fact,
     ) -> Result<Option<(usize, bool)>, RecordError> {
         let target = &policy.target;
-        if self.ports.ledger.delivered(target, &fact.delivery).await? {
+        let (basis, delivered) = self.read(target, &Scope::of(target), Some(&fact.delivery)).await?;
+        if delivered {
             return Ok(Some((0, true)));
         }
-        let (context, doubt) = self.context(policy, fact).await?;
+        let (context, doubt) = self.context(policy, fact, basis.state()).await;
         let Some(signal) = route::signal(policy, fact, &context) else {
             return doubt.map_or(Ok(None), |error| Err(error.into()));
         };
         let delivery: Option<&DeliveryId> = Some(&fact.delivery);
-        let recorded = self.record(target, signal, delivery).await?;
+        let hint = !matches!(fact.kind, FactKind::ImagePushed { .. });
+        let waking = if hint { Waking::Callers } else { Waking::Sent };
+        let (recorded, _) = self.record_from(target, signal, delivery, Some(Arc::new(basis)), waking).await?;
         if let (true, Some(error)) = (recorded.events.is_empty(), doubt) {
             // What could not be asked may be the reason why nothing came of it: the sender must come again.
             return Err(error.into());
         }
-        if !matches!(fact.kind, FactKind::ImagePushed { .. }) {
+        if hint {
             self.look_now(target, &recorded.state).await;
         }
         Ok(Some((recorded.events.len(), false)))
@@ -108,9 +113,10 @@ impl Recorder {
         &self,
         policy: &SealedPolicy,
         fact: &Fact,
-    ) -> Result<(route::PushContext, Option<PortError>), RecordError> {
+        state: &Target,
+    ) -> (route::PushContext, Option<PortError>) {
         let mut context = route::PushContext::default();
-        let FactKind::ImagePushed { repository, digest, tag } = &fact.kind else { return Ok((context, None)) };
+        let FactKind::ImagePushed { repository, digest, tag } = &fact.kind else { return (context, None) };
         let mut doubt = None;
         context.tags.extend(tag.clone());
         match self.ports.registry.image(&policy.place, repository, digest).await {
@@ -120,15 +126,14 @@ impl Recorder {
         }
         let named = tag.iter().chain(&context.tags).find_map(|tag| policy.commit_of(tag));
         if let Some(commit) = named {
-            let state = self.load(&policy.target).await?.state;
-            match self.commit_facts(policy, &state, &commit).await {
+            match self.commit_facts(policy, state, &commit).await {
                 Ok(facts) => context.facts = facts,
                 Err(error) => doubt = doubt.or(Some(error)),
             }
             let full = context.facts.as_ref().and_then(|facts| facts.commit.clone());
             context.commit = full.filter(|full| full.matches(&commit)).or(Some(commit));
         }
-        Ok((context, doubt))
+        (context, doubt)
     }
 
     /// What the source says of a commit, compared with what is live.

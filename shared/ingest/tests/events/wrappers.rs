@@ -30,6 +30,25 @@ fn an_event_that_comes_through_an_sns_topic_keeps_its_own_id() {
 }
 
 #[test]
+fn what_sns_hands_to_a_function_is_the_notification_in_it() {
+    let sns = sample("cloudwatch/alarm-sns.json");
+    let record = json!({ "EventSource": "aws:sns", "EventVersion": "1.0", "Sns": sns });
+    assert_eq!(post(&json!({ "Records": [record] })), post(&sns));
+
+    let mut confirmation = record.clone();
+    confirmation["Sns"]["Type"] = json!("SubscriptionConfirmation");
+    assert_eq!(post(&json!({ "Records": [confirmation, record] })), post(&sns), "what says nothing hides nothing");
+    assert!(matches!(post(&json!({ "Records": [confirmation] })), Ok(Read::Ignored { .. })));
+
+    let mut other = record.clone();
+    other["EventSource"] = json!("aws:sqs");
+    assert!(error(&json!({ "Records": [other] })).starts_with("Records[0].EventSource"));
+    let mut broken = record;
+    broken["Sns"]["Message"] = json!("{");
+    assert!(error(&json!({ "Records": [broken] })).starts_with("Records[0].Sns.Message"), "the field is named");
+}
+
+#[test]
 fn raw_delivery_by_sns_says_the_same_under_a_stable_id() {
     let wrapped = fact(&sample("cloudwatch/alarm-sns.json"));
     let message: Value =

@@ -126,6 +126,8 @@ pub fn policy() -> Policy {
             GroupName::new("release-managers").unwrap(),
             BTreeSet::from([who("amara"), who("kofi"), who("lena")]),
         )]),
+        metrics_from: MetricsFrom::Local,
+        publish: None,
     }
 }
 

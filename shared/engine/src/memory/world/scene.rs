@@ -6,8 +6,8 @@ use portcullis_domain::digest::Digest;
 use portcullis_domain::facts::CommitFacts;
 use portcullis_domain::names::{CommitSha, GroupName, Identity, Repository, ServiceName, Subject, Tag};
 use portcullis_domain::policy::{
-    Comparison, Gates, Governor, HoldFor, Intake, Limits, Metric, Mode, Place, Policy, Quorum, RollBack, ScanAction,
-    ScanRule, Service, ServiceKind, Severity, Strategy, Test, TestKind, Trigger, Waiting, Watch,
+    Comparison, Gates, Governor, HoldFor, Intake, Limits, Metric, MetricsFrom, Mode, Place, Policy, Quorum, RollBack,
+    ScanAction, ScanRule, Service, ServiceKind, Severity, Strategy, Test, TestKind, Trigger, Waiting, Watch,
 };
 use portcullis_domain::time::Millis;
 
@@ -93,6 +93,8 @@ impl World {
                 (subject("dev"), account("dev")),
             ]),
             groups: BTreeMap::from([(managers, BTreeSet::from([subject("kofi"), subject("ama")]))]),
+            metrics_from: MetricsFrom::Local,
+            publish: None,
         }
     }
 

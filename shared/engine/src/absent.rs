@@ -1,21 +1,24 @@
-//! The cluster of a command that only records: there is none. What is recorded is acted on by a server.
+//! What a process that only records does without: a cluster and its metrics. What is recorded is acted on by a driver.
+//! And a source that is not connected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use portcullis_domain::action::{AwaitReady, Fence, Found, Measure, ObjectKey, Window, Write};
 use portcullis_domain::digest::Digest;
-use portcullis_domain::facts::AlarmFact;
-use portcullis_domain::names::{AlarmName, Seq, ServiceName, TargetId};
+use portcullis_domain::facts::{AlarmFact, CommitFacts};
+use portcullis_domain::names::{AlarmName, CommitSha, Seq, ServiceName, TargetId};
 use portcullis_domain::policy::{Colour, Place, Test};
 use portcullis_domain::time::{Millis, Timestamp};
-use portcullis_engine::ports::{Cluster, Manifest, Metrics, PortError, PortResult, TestResult, Written};
+
+use crate::ports::{Blobs, Cluster, Manifest, Metrics, PortError, PortResult, Source, TestResult, Written};
 
 /// No cluster: every call fails and says so.
-pub(crate) struct Absent;
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Absent;
 
 fn none<T>(doing: &str) -> PortResult<T> {
-    Err(PortError::new(doing, "this command only records; a server acts"))
+    Err(PortError::new(doing, "this process only records; a driver acts"))
 }
 
 #[async_trait]
@@ -74,5 +77,36 @@ impl Metrics for Absent {
     }
     async fn alarms(&self, _: &Place, _: &BTreeSet<String>) -> PortResult<BTreeMap<AlarmName, AlarmFact>> {
         none("reading the alarms")
+    }
+}
+
+/// No source repository is connected: it knows no commit, so nothing that is asked of one holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoSource;
+
+#[async_trait]
+impl Source for NoSource {
+    async fn commit(
+        &self,
+        _: Option<&str>,
+        _: &CommitSha,
+        _: &BTreeMap<ServiceName, CommitSha>,
+        _: &BTreeMap<ServiceName, String>,
+    ) -> PortResult<Option<CommitFacts>> {
+        Ok(None)
+    }
+}
+
+/// No blobs: every call fails and says so.
+#[async_trait]
+impl Blobs for Absent {
+    async fn put(&self, _: &str, _: &[u8], _: bool) -> PortResult<bool> {
+        none("storing a blob")
+    }
+    async fn get(&self, _: &str) -> PortResult<Option<Vec<u8>>> {
+        none("reading a blob")
+    }
+    async fn list(&self, _: &str) -> PortResult<Vec<String>> {
+        none("listing blobs")
     }
 }
