@@ -1,6 +1,7 @@
 //! `cargo xtask test [PART] [-- ARGS]`: sets up whatever the tests need, then runs them.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -9,7 +10,9 @@ use clap::builder::PossibleValuesParser;
 use crate::step::{build_dir, cargo, in_words, run as run_step};
 use crate::{dist, maven, python, simulate};
 
-/// Where tests that start the real binary find it: an absolute path.
+/// The program that people start.
+const BINARY: &str = "portcullis";
+/// Where tests that start it find it: an absolute path.
 const BINARY_VARIABLE: &str = "PORTCULLIS_BIN";
 
 /// Where tests find the emulator of AWS: an absolute path of the server program.
@@ -24,15 +27,15 @@ pub(crate) const FUNCTIONS_VARIABLE: &str = "PORTCULLIS_FUNCTIONS";
 const FUNCTIONS_FEATURES: &str = "run-release/local-cluster,run-release/faults";
 
 /// What is run on DynamoDB Local as well.
-const LEDGER: &[&str] = &["-p", "portcullis-tests-aws", "--test", "ledger"];
+const LEDGER: Run = Run::Usual(&["--test", "ledger"]);
 
 /// A share of the tests that can be run alone.
 struct Part {
     name: &'static str,
     /// One line for `--help` and for a wrong name.
     about: &'static str,
-    /// What each run of `cargo test` is given.
-    runs: &'static [&'static [&'static str]],
+    /// What is run of them.
+    runs: &'static [Run],
     /// Whether the seeds of CI are played as well.
     plays_seeds: bool,
     /// Whether a test of this part starts the `portcullis` binary.
@@ -41,19 +44,49 @@ struct Part {
     speaks_to_aws: bool,
 }
 
-/// The proofs need an optimised build, and are no part of a run with the usual one.
-const USUAL: &[&str] = &["--workspace", "--exclude", "portcullis-model", "--exclude", "portcullis-simulator"];
-/// What is compiled only into tests.
-const FAULTS: &[&str] = &["-p", "portcullis-lambda", "--lib", "--features", "portcullis-lambda/faults"];
-/// The model checker and the simulator.
-const PROOFS: &[&str] = &["--profile", "proof", "-p", "portcullis-model", "-p", "portcullis-simulator"];
+/// One `cargo test`, by what it is given.
+enum Run {
+    /// In the usual build.
+    Usual(&'static [&'static str]),
+    /// In the optimised build of the proofs.
+    Proof(&'static [&'static str]),
+}
+
+/// The model checker and the simulator are no part of it. Everything else is built in this one selection, programs as well
+/// as tests: with another, cargo would build what they stand on once more.
+const USUAL: &[&str] = &[
+    "--workspace",
+    "--exclude",
+    "portcullis-model",
+    "--exclude",
+    "portcullis-simulator",
+    "--features",
+    FUNCTIONS_FEATURES,
+];
+
+impl Run {
+    fn command(&self) -> Command {
+        let mut tests = cargo(["test", "--no-fail-fast"]);
+        match self {
+            Self::Usual(which) => tests.args(USUAL).args(*which),
+            Self::Proof(which) => tests.args(["--profile", "proof"]).args(*which),
+        };
+        tests
+    }
+}
+
+/// What speaks to AWS, or is in the form of its answers.
+const AWS: &[&str] = &[
+    "--lib", "--test", "readers", "--test", "budget", "--test", "ledger", "--test", "roots", "--test", "serve",
+    "--test", "stack", "--test", "stores", "--test", "template",
+];
 
 /// Every part; a new one is one more line.
 const PARTS: &[Part] = &[
     Part {
         name: "all",
         about: "everything below (the default)",
-        runs: &[USUAL, FAULTS, PROOFS],
+        runs: &[Run::Usual(&[]), Run::Proof(&["-p", "portcullis-model", "-p", "portcullis-simulator"])],
         plays_seeds: true,
         starts_the_binary: true,
         speaks_to_aws: true,
@@ -61,7 +94,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "unit",
         about: "what stands beside the code",
-        runs: &[&["--workspace", "--lib", "--bins"]],
+        runs: &[Run::Usual(&["--lib", "--bins"])],
         plays_seeds: false,
         starts_the_binary: false,
         speaks_to_aws: false,
@@ -69,7 +102,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "integration",
         about: "what crosses modules and crates, on fakes and on real processes",
-        runs: &[&["--workspace", "--exclude", "portcullis-model", "--exclude", "portcullis-simulator", "--test", "*"]],
+        runs: &[Run::Usual(&["--test", "*"])],
         plays_seeds: false,
         starts_the_binary: true,
         speaks_to_aws: true,
@@ -77,7 +110,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "doc",
         about: "the examples in the documentation",
-        runs: &[&["--workspace", "--doc"]],
+        runs: &[Run::Usual(&["--doc"])],
         plays_seeds: false,
         starts_the_binary: false,
         speaks_to_aws: false,
@@ -85,7 +118,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "crash",
         about: "kill -9 of `serve` during releases under load (a share of `integration`)",
-        runs: &[&["--workspace", "--test", "crash"]],
+        runs: &[Run::Usual(&["--test", "crash"])],
         plays_seeds: false,
         starts_the_binary: true,
         speaks_to_aws: false,
@@ -93,7 +126,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "aws",
         about: "the AWS adapters and the functions, on an emulator of AWS's APIs (installed when missing)",
-        runs: &[&["-p", "portcullis-aws", "-p", "portcullis-tests-aws"], FAULTS],
+        runs: &[Run::Usual(AWS)],
         plays_seeds: false,
         starts_the_binary: true,
         speaks_to_aws: true,
@@ -101,7 +134,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "model",
         about: "the model checker, optimised: every interleaving of small worlds",
-        runs: &[&["--profile", "proof", "-p", "portcullis-model"]],
+        runs: &[Run::Proof(&["-p", "portcullis-model"])],
         plays_seeds: false,
         starts_the_binary: false,
         speaks_to_aws: false,
@@ -109,7 +142,7 @@ const PARTS: &[Part] = &[
     Part {
         name: "simulate",
         about: "the simulator, optimised: its tests, then the same few thousand seeds each time",
-        runs: &[&["--profile", "proof", "-p", "portcullis-simulator"]],
+        runs: &[Run::Proof(&["-p", "portcullis-simulator"])],
         plays_seeds: true,
         starts_the_binary: false,
         speaks_to_aws: false,
@@ -135,53 +168,41 @@ impl Args {
     }
 }
 
-/// Runs one part, after building the binary if the part starts it.
+/// Runs one part, after building the programs that it starts.
 ///
 /// # Errors
-/// When the part is unknown, the binary does not build, or a test fails. Every test program is run even if an earlier
+/// When the part is unknown, a program does not build, or a test fails. Every test program is run even if an earlier
 /// one failed (`--no-fail-fast`), so that one run shows all that is wrong.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let begun = Instant::now();
     let Some(part) = PARTS.iter().find(|part| part.name == args.part) else {
         bail!("there is no part {:?} of the tests\n{}", args.part, parts_in_words());
     };
-    let mut binary = None;
+    let moto = part.speaks_to_aws.then(|| python::MOTO.path()).transpose()?;
+    let mut programs = if part.speaks_to_aws { dist::functions()? } else { Vec::new() };
     if part.starts_the_binary {
-        run_step(&mut cargo(["build", "--package", "portcullis-cli", "--bin", "portcullis"]))?;
-        let built = build_dir()?.join(format!("portcullis{}", std::env::consts::EXE_SUFFIX));
-        if !built.is_file() {
-            bail!(
-                "cargo built `portcullis`, but not to {}: run xtask with the same profile and target as the tests",
-                built.display()
-            );
-        }
-        binary = Some(built);
+        programs.push(BINARY.to_owned());
     }
-    let aws = if part.speaks_to_aws { Some((python::MOTO.path()?, functions()?)) } else { None };
-    for run in part.runs {
-        let mut tests = cargo(["test", "--no-fail-fast"]);
-        tests.args(*run);
+    let folder = build(&programs)?;
+    let run = |run: &Run, and: Option<(&str, PathBuf)>| {
+        let mut tests = run.command();
         if !args.args.is_empty() {
             tests.arg("--").args(&args.args);
         }
-        if let Some(binary) = &binary {
-            tests.env(BINARY_VARIABLE, binary);
+        if part.starts_the_binary {
+            tests.env(BINARY_VARIABLE, folder.join(file_of(BINARY)));
         }
-        if let Some((moto, functions)) = &aws {
-            tests.env(MOTO_VARIABLE, moto).env(FUNCTIONS_VARIABLE, functions);
+        if let Some(moto) = &moto {
+            tests.env(MOTO_VARIABLE, moto).env(FUNCTIONS_VARIABLE, &folder);
         }
-        run_step(&mut tests)?;
+        run_step(tests.envs(and))
+    };
+    for one in part.runs {
+        run(one, None)?;
     }
     if part.speaks_to_aws {
         match maven::dynamodb_local()? {
-            Some(jars) => {
-                let mut tests = cargo(["test", "--no-fail-fast"]);
-                tests.args(LEDGER).env(DYNAMODB_VARIABLE, jars);
-                if !args.args.is_empty() {
-                    tests.arg("--").args(&args.args);
-                }
-                run_step(&mut tests)?;
-            }
+            Some(jars) => run(&LEDGER, Some((DYNAMODB_VARIABLE, jars)))?,
             None => eprintln!("\nno Java or no Maven: the ledger was tested on moto alone, not on DynamoDB Local"),
         }
     }
@@ -194,20 +215,29 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Builds the functions as tests run them; the folder they are in.
 pub(crate) fn functions() -> Result<PathBuf> {
-    let mut build = cargo(["build", "--features", FUNCTIONS_FEATURES]);
-    for name in dist::functions()? {
-        build.args(["--package", &name]);
+    build(&dist::functions()?)
+}
+
+/// Builds these programs in the selection of the tests; the folder they are in.
+fn build(programs: &[String]) -> Result<PathBuf> {
+    let folder = build_dir()?;
+    if programs.is_empty() {
+        return Ok(folder);
+    }
+    let mut build = cargo(["build"]);
+    build.args(USUAL);
+    for program in programs {
+        build.args(["--bin", program]);
     }
     run_step(&mut build)?;
-    let folder = build_dir()?;
-    let driver = folder.join(format!("run-release{}", std::env::consts::EXE_SUFFIX));
-    if !driver.is_file() {
-        bail!(
-            "cargo built the functions, but not to {}: run xtask with the same profile and target as the tests",
-            folder.display()
-        );
+    if let Some(missing) = programs.iter().map(|program| folder.join(file_of(program))).find(|file| !file.is_file()) {
+        bail!("cargo built no {}: run xtask with the same profile and target as the tests", missing.display());
     }
     Ok(folder)
+}
+
+fn file_of(program: &str) -> String {
+    format!("{program}{}", std::env::consts::EXE_SUFFIX)
 }
 
 fn names() -> PossibleValuesParser {
@@ -227,6 +257,19 @@ mod tests {
     fn an_unknown_part_is_refused_with_the_list_of_parts() {
         let error = run(&Args { part: "nightly".to_owned(), args: Vec::new() }).unwrap_err().to_string();
         assert!(error.contains("\"nightly\"") && PARTS.iter().all(|part| error.contains(part.name)), "{error}");
+    }
+
+    #[test]
+    fn the_part_aws_has_every_test_program_of_its_crates() {
+        for folder in ["shared/aws/tests", "tests/aws/tests"] {
+            for entry in std::fs::read_dir(crate::step::root().join(folder)).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|ending| ending == "rs") || path.join("main.rs").is_file() {
+                    let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+                    assert!(AWS.contains(&name.as_str()), "{folder} has {name}");
+                }
+            }
+        }
     }
 
     #[test]
