@@ -36,7 +36,7 @@ impl Life {
     fn style(self) -> Style {
         match self {
             Life::GoesLive => Style::CLOSES,
-            Life::IsRolledBack => Style::WATCHED,
+            Life::IsRolledBack => Style::SLOW,
         }
     }
 }
