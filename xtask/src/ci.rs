@@ -32,9 +32,9 @@ const STEPS: &[Step] = &[
         about: "no warning of the compiler or of clippy, in any target",
         run: |_| plain(&["clippy", "--workspace", "--all-targets", "--features", IN_TESTS, "--", "-D", "warnings"]),
     },
-    Step { name: "templates", about: "AWS's linters, and checkov, on the templates in infra/", run: |_| templates() },
     Step { name: "test", about: "cargo xtask test", run: |_| test::run(&test::Args::all()).map(|()| None) },
     Step { name: "docs", about: "the documentation builds without a warning", run: |_| docs() },
+    Step { name: "templates", about: "AWS's linters, and checkov, on the templates in infra/", run: |_| templates() },
     Step { name: "deny", about: "licences, bans, sources and, where it can be fetched, advisories", run: deny },
     Step { name: "machete", about: "no dependency that nothing uses", run: |_| machete() },
     Step {
@@ -78,6 +78,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     for warning in &warnings {
         eprintln!("\n{}", loud(warning));
+    }
+    Ok(())
+}
+
+/// Installs what the steps after the tests need. A step that misses its tool installs it too, so nothing depends on this.
+///
+/// # Errors
+/// The first tool that cannot be installed.
+pub(crate) fn install() -> Result<()> {
+    python::SAM.path()?;
+    python::CHECKOV.path()?;
+    for tool in [tools::DENY, tools::MACHETE, tools::FUZZ] {
+        tool.ensure()?;
     }
     Ok(())
 }
@@ -173,7 +186,7 @@ mod tests {
     fn a_whole_run_is_cheap_first_and_ends_with_the_demo() {
         assert_eq!(
             named(&choose(&[]).unwrap()),
-            ["fmt", "clippy", "templates", "test", "docs", "deny", "machete", "fuzz", "demo"]
+            ["fmt", "clippy", "test", "docs", "templates", "deny", "machete", "fuzz", "demo"]
         );
     }
 

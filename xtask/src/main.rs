@@ -36,6 +36,8 @@ enum Command {
     Test(test::Args),
     /// Run what `.ci/run` runs, cheap steps first, and stop at the first that fails
     Ci(ci::Args),
+    /// Install the pinned tools that the last steps of `ci` need, so that this can be done while something else waits
+    Tools,
     /// Play whole releases through the real engine under seeded faults
     Simulate(simulate::Args),
     /// Feed what parses bytes from outside with inputs nobody thought of
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
         Command::Ci(args) => ci::run(&args),
+        Command::Tools => ci::install(),
         Command::Simulate(args) => simulate::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Mutants(args) => mutants::run(&args),

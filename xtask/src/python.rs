@@ -56,8 +56,12 @@ impl Program {
         run_step(Command::new(python).args(["-m", "venv", "--clear"]).arg(&folder))
             .with_context(|| format!("making a Python environment for {}", self.folder))?;
         let pip = folder.join("bin").join("pip");
-        run_step(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(self.requirements))
-            .with_context(|| format!("installing {wanted}"))?;
+        run_step(
+            Command::new(pip)
+                .args(["install", "--quiet", "--disable-pip-version-check", "--no-compile"])
+                .args(self.requirements),
+        )
+        .with_context(|| format!("installing {wanted}"))?;
         if !program.is_file() {
             bail!("pip installed {wanted}, but no {}", program.display());
         }

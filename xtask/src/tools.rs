@@ -32,12 +32,15 @@ impl Tool {
     /// A command that runs this tool at the root with `args`, installed first if the pinned version is neither on the
     /// path nor under `target/tools`.
     pub(crate) fn command(&self, args: &[&str]) -> Result<Command> {
-        if !self.is_found() {
-            self.install()?;
-        }
+        self.ensure()?;
         let mut command = cargo([self.subcommand()]);
         command.args(args).env("PATH", path_with_tools()?);
         Ok(command)
+    }
+
+    /// Installs it, if the pinned version is neither on the path nor under `target/tools`.
+    pub(crate) fn ensure(&self) -> Result<()> {
+        if self.is_found() { Ok(()) } else { self.install() }
     }
 
     fn subcommand(&self) -> &'static str {
