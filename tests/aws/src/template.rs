@@ -2,7 +2,7 @@
 //! wiring that is deployed and by nothing else.
 //!
 //! A template is read with values for its parameters; conditions are decided and intrinsic functions worked out. What
-//! only exists once it is deployed stays a [reference](reference): `${Wakes}`, `${Wakes.Arn}`.
+//! only exists once it is deployed stays a [`reference()`]: `${Wakes}`, `${Wakes.Arn}`.
 //!
 //! - [`yaml`]: a template's YAML with its short tags, as JSON
 //! - [`resolve`]: parameters, conditions, functions
@@ -261,7 +261,7 @@ impl Template {
             .collect()
     }
 
-    /// A function's environment variables. A value may be, or contain, a [reference].
+    /// A function's environment variables. A value may be, or contain, a [`reference()`].
     pub fn environment(&self, function: &FunctionName) -> BTreeMap<String, String> {
         let variables =
             self.function(function).and_then(|found| found["Properties"]["Environment"]["Variables"].as_object());
