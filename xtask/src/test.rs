@@ -1,15 +1,18 @@
 //! `cargo xtask test [PART] [-- ARGS]`: sets up whatever the tests need, then runs them.
 
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::builder::PossibleValuesParser;
 
 use crate::step::{build_dir, cargo, in_words, run as run_step};
 use crate::{dist, maven, python, simulate};
 
-/// Where tests that start the real binary find it: an absolute path.
+/// The program that people start.
+const BINARY: &str = "portcullis";
+/// Where tests that start it find it: an absolute path.
 const BINARY_VARIABLE: &str = "PORTCULLIS_BIN";
 
 /// Where tests find the emulator of AWS: an absolute path of the server program.
@@ -23,96 +26,173 @@ pub(crate) const FUNCTIONS_VARIABLE: &str = "PORTCULLIS_FUNCTIONS";
 /// How the driver is built for them: with a local cluster behind it, and with the deaths that tests ask for.
 const FUNCTIONS_FEATURES: &str = "run-release/local-cluster,run-release/faults";
 
+/// Where tests find a Kubernetes cluster: the absolute path of its kubeconfig.
+const KUBECONFIG_VARIABLE: &str = "PORTCULLIS_TEST_KUBECONFIG";
+/// The program that is one, with nodes that make up containers.
+const CLUSTER: &str = "cluster";
+
 /// What is run on DynamoDB Local as well.
-const LEDGER: &[&str] = &["-p", "portcullis-tests-aws", "--test", "ledger"];
+const LEDGER: Run = Run::Usual(&["--test", "ledger"]);
 
 /// A share of the tests that can be run alone.
 struct Part {
     name: &'static str,
     /// One line for `--help` and for a wrong name.
     about: &'static str,
-    /// What each run of `cargo test` is given.
-    runs: &'static [&'static [&'static str]],
+    /// What is run of them.
+    runs: &'static [Run],
     /// Whether the seeds of CI are played as well.
     plays_seeds: bool,
     /// Whether a test of this part starts the `portcullis` binary.
     starts_the_binary: bool,
     /// Whether a test of this part speaks to AWS's APIs, as an emulator has them, and starts the functions.
     speaks_to_aws: bool,
+    /// Whether a test of this part runs on a Kubernetes cluster.
+    runs_on_kubernetes: bool,
 }
 
-/// The proofs need an optimised build, and are no part of a run with the usual one.
-const USUAL: &[&str] = &["--workspace", "--exclude", "portcullis-model", "--exclude", "portcullis-simulator"];
-/// What is compiled only into tests.
-const FAULTS: &[&str] = &["-p", "portcullis-lambda", "--lib", "--features", "portcullis-lambda/faults"];
-/// The model checker and the simulator.
-const PROOFS: &[&str] = &["--profile", "proof", "-p", "portcullis-model", "-p", "portcullis-simulator"];
+/// One `cargo test`, by what it is given.
+enum Run {
+    /// In the usual build.
+    Usual(&'static [&'static str]),
+    /// In the optimised build of the proofs.
+    Proof(&'static [&'static str]),
+}
+
+/// The model checker and the simulator are no part of it. Everything else is built in this one selection, programs as well
+/// as tests: with another, cargo would build what they stand on once more.
+const USUAL: &[&str] = &[
+    "--workspace",
+    "--exclude",
+    "portcullis-model",
+    "--exclude",
+    "portcullis-simulator",
+    "--features",
+    FUNCTIONS_FEATURES,
+];
+
+impl Run {
+    fn command(&self) -> Command {
+        let mut tests = cargo(["test", "--no-fail-fast"]);
+        match self {
+            Self::Usual(which) => tests.args(USUAL).args(*which),
+            Self::Proof(which) => tests.args(["--profile", "proof"]).args(*which),
+        };
+        tests
+    }
+}
+
+/// What speaks to AWS, or is in the form of its answers.
+const AWS: &[&str] = &[
+    "--lib", "--test", "readers", "--test", "budget", "--test", "ledger", "--test", "roots", "--test", "serve",
+    "--test", "stack", "--test", "stores", "--test", "template",
+];
+
+/// What runs on a Kubernetes cluster, or is in the form of its objects.
+#[rustfmt::skip]
+const KUBERNETES: &[&str] = &[
+    "--test", "backup",
+    "--test", "contract",
+    "--test", "hostile_manifests",
+    "--test", "life",
+    "--test", "cluster",
+    "--test", "a_driver_wakes_up_after_the_rollback",
+    "--test", "a_fix_goes_over_a_version_that_is_sick",
+    "--test", "a_namespace_is_backed_up_and_brought_back",
+    "--test", "a_person_changed_the_service_by_hand",
+    "--test", "a_rolling_release_goes_there_and_back",
+    "--test", "a_selector_is_not_flipped_behind_a_load_balancer",
+    "--test", "a_worker_that_must_not_run_twice",
+    "--test", "an_autoscaler_acts_in_the_middle_of_a_release",
+    "--test", "everything_runs_under_the_generated_role",
+    "--test", "green_is_half_deployed",
+    "--test", "switches_and_rollbacks_lose_no_request",
+    "--test", "the_api_server_answers_badly",
+    "--test", "the_api_server_dies_in_the_middle_of_a_switch",
+];
 
 /// Every part; a new one is one more line.
 const PARTS: &[Part] = &[
     Part {
         name: "all",
         about: "everything below (the default)",
-        runs: &[USUAL, FAULTS, PROOFS],
+        runs: &[Run::Usual(&[]), Run::Proof(&["-p", "portcullis-model", "-p", "portcullis-simulator"])],
         plays_seeds: true,
         starts_the_binary: true,
         speaks_to_aws: true,
+        runs_on_kubernetes: true,
     },
     Part {
         name: "unit",
         about: "what stands beside the code",
-        runs: &[&["--workspace", "--lib", "--bins"]],
+        runs: &[Run::Usual(&["--lib", "--bins"])],
         plays_seeds: false,
         starts_the_binary: false,
         speaks_to_aws: false,
+        runs_on_kubernetes: false,
     },
     Part {
         name: "integration",
         about: "what crosses modules and crates, on fakes and on real processes",
-        runs: &[&["--workspace", "--exclude", "portcullis-model", "--exclude", "portcullis-simulator", "--test", "*"]],
+        runs: &[Run::Usual(&["--test", "*"])],
         plays_seeds: false,
         starts_the_binary: true,
         speaks_to_aws: true,
+        runs_on_kubernetes: true,
     },
     Part {
         name: "doc",
         about: "the examples in the documentation",
-        runs: &[&["--workspace", "--doc"]],
+        runs: &[Run::Usual(&["--doc"])],
         plays_seeds: false,
         starts_the_binary: false,
         speaks_to_aws: false,
+        runs_on_kubernetes: false,
     },
     Part {
         name: "crash",
         about: "kill -9 of `serve` during releases under load (a share of `integration`)",
-        runs: &[&["--workspace", "--test", "crash"]],
+        runs: &[Run::Usual(&["--test", "crash"])],
         plays_seeds: false,
         starts_the_binary: true,
         speaks_to_aws: false,
+        runs_on_kubernetes: false,
     },
     Part {
         name: "aws",
         about: "the AWS adapters and the functions, on an emulator of AWS's APIs (installed when missing)",
-        runs: &[&["-p", "portcullis-aws", "-p", "portcullis-tests-aws"], FAULTS],
+        runs: &[Run::Usual(AWS)],
         plays_seeds: false,
         starts_the_binary: true,
         speaks_to_aws: true,
+        runs_on_kubernetes: false,
+    },
+    Part {
+        name: "kubernetes",
+        about: "the Kubernetes adapter on a real control plane, built when it is not cached (root; Go)",
+        runs: &[Run::Usual(KUBERNETES)],
+        plays_seeds: false,
+        starts_the_binary: false,
+        speaks_to_aws: false,
+        runs_on_kubernetes: true,
     },
     Part {
         name: "model",
         about: "the model checker, optimised: every interleaving of small worlds",
-        runs: &[&["--profile", "proof", "-p", "portcullis-model"]],
+        runs: &[Run::Proof(&["-p", "portcullis-model"])],
         plays_seeds: false,
         starts_the_binary: false,
         speaks_to_aws: false,
+        runs_on_kubernetes: false,
     },
     Part {
         name: "simulate",
         about: "the simulator, optimised: its tests, then the same few thousand seeds each time",
-        runs: &[&["--profile", "proof", "-p", "portcullis-simulator"]],
+        runs: &[Run::Proof(&["-p", "portcullis-simulator"])],
         plays_seeds: true,
         starts_the_binary: false,
         speaks_to_aws: false,
+        runs_on_kubernetes: false,
     },
 ];
 
@@ -135,53 +215,53 @@ impl Args {
     }
 }
 
-/// Runs one part, after building the binary if the part starts it.
+/// Runs one part, after building the programs that it starts.
 ///
 /// # Errors
-/// When the part is unknown, the binary does not build, or a test fails. Every test program is run even if an earlier
+/// When the part is unknown, a program does not build, or a test fails. Every test program is run even if an earlier
 /// one failed (`--no-fail-fast`), so that one run shows all that is wrong.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let begun = Instant::now();
     let Some(part) = PARTS.iter().find(|part| part.name == args.part) else {
         bail!("there is no part {:?} of the tests\n{}", args.part, parts_in_words());
     };
-    let mut binary = None;
+    let moto = part.speaks_to_aws.then(|| python::MOTO.path()).transpose()?;
+    let mut programs = if part.speaks_to_aws { dist::functions()? } else { Vec::new() };
     if part.starts_the_binary {
-        run_step(&mut cargo(["build", "--package", "portcullis-cli", "--bin", "portcullis"]))?;
-        let built = build_dir()?.join(format!("portcullis{}", std::env::consts::EXE_SUFFIX));
-        if !built.is_file() {
-            bail!(
-                "cargo built `portcullis`, but not to {}: run xtask with the same profile and target as the tests",
-                built.display()
-            );
-        }
-        binary = Some(built);
+        programs.push(BINARY.to_owned());
     }
-    let aws = if part.speaks_to_aws { Some((python::MOTO.path()?, functions()?)) } else { None };
-    for run in part.runs {
-        let mut tests = cargo(["test", "--no-fail-fast"]);
-        tests.args(*run);
+    if part.runs_on_kubernetes {
+        programs.push(CLUSTER.to_owned());
+    }
+    let folder = build(&programs)?;
+    let cluster = if part.runs_on_kubernetes { Cluster::of_its_own(&folder)? } else { None };
+    let run = |run: &Run, and: Option<(&str, PathBuf)>| {
+        let mut tests = run.command();
         if !args.args.is_empty() {
             tests.arg("--").args(&args.args);
         }
-        if let Some(binary) = &binary {
-            tests.env(BINARY_VARIABLE, binary);
+        if part.starts_the_binary {
+            tests.env(BINARY_VARIABLE, folder.join(file_of(BINARY)));
         }
-        if let Some((moto, functions)) = &aws {
-            tests.env(MOTO_VARIABLE, moto).env(FUNCTIONS_VARIABLE, functions);
+        if let Some(moto) = &moto {
+            tests.env(MOTO_VARIABLE, moto).env(FUNCTIONS_VARIABLE, &folder);
         }
-        run_step(&mut tests)?;
+        if let Some(cluster) = &cluster {
+            tests.env(KUBECONFIG_VARIABLE, cluster.kubeconfig());
+        }
+        run_step(tests.envs(and))
+    };
+    let mut ahead = build_ahead(part.runs);
+    for one in part.runs {
+        if let Some(mut build) = ahead.take_if(|_| matches!(one, Run::Proof(_))) {
+            // What is wrong with it the run that follows says.
+            let _ = build.0.wait();
+        }
+        run(one, None)?;
     }
     if part.speaks_to_aws {
         match maven::dynamodb_local()? {
-            Some(jars) => {
-                let mut tests = cargo(["test", "--no-fail-fast"]);
-                tests.args(LEDGER).env(DYNAMODB_VARIABLE, jars);
-                if !args.args.is_empty() {
-                    tests.arg("--").args(&args.args);
-                }
-                run_step(&mut tests)?;
-            }
+            Some(jars) => run(&LEDGER, Some((DYNAMODB_VARIABLE, jars)))?,
             None => eprintln!("\nno Java or no Maven: the ledger was tested on moto alone, not on DynamoDB Local"),
         }
     }
@@ -192,22 +272,101 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Builds the proofs while the usual tests run, which mostly wait. It says nothing: the run after it does.
+fn build_ahead(runs: &[Run]) -> Option<Ahead> {
+    let proof = runs.iter().skip(1).find(|run| matches!(run, Run::Proof(_)))?;
+    let mut build = proof.command();
+    build.arg("--no-run").stdout(Stdio::null()).stderr(Stdio::null());
+    build.spawn().ok().map(Ahead)
+}
+
+/// A build that nobody needs once this is dropped.
+struct Ahead(Child);
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        let _ = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
 /// Builds the functions as tests run them; the folder they are in.
 pub(crate) fn functions() -> Result<PathBuf> {
-    let mut build = cargo(["build", "--features", FUNCTIONS_FEATURES]);
-    for name in dist::functions()? {
-        build.args(["--package", &name]);
+    build(&dist::functions()?)
+}
+
+/// Builds these programs in the selection of the tests; the folder they are in.
+fn build(programs: &[String]) -> Result<PathBuf> {
+    let folder = build_dir()?;
+    if programs.is_empty() {
+        return Ok(folder);
+    }
+    let mut build = cargo(["build"]);
+    build.args(USUAL);
+    for program in programs {
+        build.args(["--bin", program]);
     }
     run_step(&mut build)?;
-    let folder = build_dir()?;
-    let driver = folder.join(format!("run-release{}", std::env::consts::EXE_SUFFIX));
-    if !driver.is_file() {
-        bail!(
-            "cargo built the functions, but not to {}: run xtask with the same profile and target as the tests",
-            folder.display()
-        );
+    if let Some(missing) = programs.iter().map(|program| folder.join(file_of(program))).find(|file| !file.is_file()) {
+        bail!("cargo built no {}: run xtask with the same profile and target as the tests", missing.display());
     }
     Ok(folder)
+}
+
+/// A Kubernetes cluster that all test programs of one run share. It ends with this.
+struct Cluster {
+    state: PathBuf,
+    process: Child,
+}
+
+impl Cluster {
+    /// Between two looks whether it is up.
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    /// Starts one, unless a person has named theirs. None = theirs is used, or this machine can have none: the tests say
+    /// so then, and fail where `CI` is set.
+    fn of_its_own(programs: &Path) -> Result<Option<Self>> {
+        if std::env::var_os(KUBECONFIG_VARIABLE).is_some() {
+            return Ok(None);
+        }
+        let target = programs.parent().context("finding the folder of the builds")?;
+        // Beside that of `cargo xtask cluster up`, which may run.
+        let state = target.join(format!("cluster-of-tests-{}", std::process::id()));
+        let program = programs.join(file_of(CLUSTER));
+        let process = Command::new(&program).arg("--state").arg(&state).stdin(Stdio::null()).spawn();
+        let mut cluster = Self { state, process: process.with_context(|| format!("starting {}", program.display()))? };
+        while !cluster.state.join("ready").exists() {
+            // It has said why.
+            if cluster.process.try_wait()?.is_some() {
+                return Ok(None);
+            }
+            std::thread::sleep(Self::PAUSE);
+        }
+        Ok(Some(cluster))
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.state.join("kubeconfig")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // One that ended by itself is not to be told: its number may be another's by now.
+        if matches!(self.process.try_wait(), Ok(None)) {
+            // A shell has `kill` built in where no such program is installed.
+            let told = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.process.id())]).status();
+            if !told.is_ok_and(|told| told.success()) {
+                let _ = self.process.kill();
+            }
+            let _ = self.process.wait();
+        }
+        // What it left is of no use to anybody.
+        let _ = std::fs::remove_dir_all(&self.state);
+    }
+}
+
+fn file_of(program: &str) -> String {
+    format!("{program}{}", std::env::consts::EXE_SUFFIX)
 }
 
 fn names() -> PossibleValuesParser {
@@ -227,6 +386,32 @@ mod tests {
     fn an_unknown_part_is_refused_with_the_list_of_parts() {
         let error = run(&Args { part: "nightly".to_owned(), args: Vec::new() }).unwrap_err().to_string();
         assert!(error.contains("\"nightly\"") && PARTS.iter().all(|part| error.contains(part.name)), "{error}");
+    }
+
+    #[test]
+    fn the_part_aws_has_every_test_program_of_its_crates() {
+        for folder in ["shared/aws/tests", "tests/aws/tests"] {
+            for entry in std::fs::read_dir(crate::step::root().join(folder)).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|ending| ending == "rs") || path.join("main.rs").is_file() {
+                    let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+                    assert!(AWS.contains(&name.as_str()), "{folder} has {name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_part_kubernetes_has_every_test_program_of_its_crates() {
+        for folder in ["shared/kubernetes/tests", "tests/kubernetes/tests"] {
+            for entry in std::fs::read_dir(crate::step::root().join(folder)).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|ending| ending == "rs") || path.join("main.rs").is_file() {
+                    let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+                    assert!(KUBERNETES.contains(&name.as_str()), "{folder} has {name}");
+                }
+            }
+        }
     }
 
     #[test]

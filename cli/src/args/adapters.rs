@@ -145,6 +145,11 @@ impl Adapters {
 }
 
 impl AdapterFlags {
+    /// Whether the local cluster's metrics were asked for by name.
+    pub(crate) fn says_local_metrics(&self) -> bool {
+        self.metrics == Some(MetricsKind::Local)
+    }
+
     /// What was chosen.
     ///
     /// # Errors
