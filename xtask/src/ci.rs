@@ -1,12 +1,14 @@
 //! `cargo xtask ci [STEP...]`: what a change must pass, cheap steps first.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::builder::PossibleValuesParser;
 
-use crate::step::{cargo, in_words, run as run_step};
-use crate::{fuzz, test, tools};
+use crate::step::{cargo, in_words, root, run as run_step};
+use crate::{fuzz, python, test, tools};
 
 /// One step, and what it leaves to say at the end although it passed.
 struct Step {
@@ -30,6 +32,7 @@ const STEPS: &[Step] = &[
         about: "no warning of the compiler or of clippy, in any target",
         run: |_| plain(&["clippy", "--workspace", "--all-targets", "--features", IN_TESTS, "--", "-D", "warnings"]),
     },
+    Step { name: "templates", about: "AWS's linters, and checkov, on the templates in infra/", run: |_| templates() },
     Step { name: "test", about: "cargo xtask test", run: |_| test::run(&test::Args::all()).map(|()| None) },
     Step { name: "docs", about: "the documentation builds without a warning", run: |_| docs() },
     Step { name: "deny", about: "licences, bans, sources and, where it can be fetched, advisories", run: deny },
@@ -71,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     eprintln!();
     for (name, time) in &passed {
-        eprintln!("  {name:<8} passed  {:>12}", in_words(*time));
+        eprintln!("  {name:<9} passed  {:>12}", in_words(*time));
     }
     for warning in &warnings {
         eprintln!("\n{}", loud(warning));
@@ -97,7 +100,7 @@ fn names() -> PossibleValuesParser {
 }
 
 fn steps_in_words() -> String {
-    let lines = STEPS.iter().map(|step| format!("  {:<8} {}\n", step.name, step.about));
+    let lines = STEPS.iter().map(|step| format!("  {:<9} {}\n", step.name, step.about));
     format!("Steps:\n{}", lines.collect::<String>())
 }
 
@@ -107,6 +110,28 @@ fn plain(args: &[&str]) -> Result<Option<Warning>> {
 
 fn docs() -> Result<Option<Warning>> {
     run_step(cargo(["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-D warnings")).map(|()| None)
+}
+
+/// The templates that an installer deploys.
+const TEMPLATES: [&str; 3] = ["infra/hub.yaml", "infra/executor.yaml", "infra/registry.yaml"];
+
+fn templates() -> Result<Option<Warning>> {
+    let at_root = |program: &Path| {
+        let mut command = Command::new(program);
+        command.current_dir(root());
+        command
+    };
+    let sam = python::SAM.path()?;
+    for template in TEMPLATES {
+        let mut validate = at_root(&sam);
+        validate.args(["validate", "--lint", "-t", template, "--region", "us-east-1"]);
+        run_step(validate.env("SAM_CLI_TELEMETRY", "0"))?;
+    }
+    run_step(at_root(&sam.with_file_name("cfn-lint")).args(TEMPLATES))?;
+    let mut checkov = at_root(&python::CHECKOV.path()?);
+    checkov.args(["--framework", "cloudformation", "--skip-download", "--compact", "--quiet"]);
+    run_step(checkov.args(TEMPLATES.iter().flat_map(|template| ["-f", template])))?;
+    Ok(None)
 }
 
 fn machete() -> Result<Option<Warning>> {
@@ -146,7 +171,10 @@ mod tests {
 
     #[test]
     fn a_whole_run_is_cheap_first_and_ends_with_the_demo() {
-        assert_eq!(named(&choose(&[]).unwrap()), ["fmt", "clippy", "test", "docs", "deny", "machete", "fuzz", "demo"]);
+        assert_eq!(
+            named(&choose(&[]).unwrap()),
+            ["fmt", "clippy", "templates", "test", "docs", "deny", "machete", "fuzz", "demo"]
+        );
     }
 
     #[test]

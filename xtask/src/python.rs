@@ -10,18 +10,30 @@ use anyhow::{Context, Result, bail};
 use crate::step::{in_words, run as run_step};
 use crate::tools;
 
-/// A Python package in the one version that every machine uses.
+/// Python packages, each in the one version that every machine uses.
 pub(crate) struct Program {
     /// The name of its folder under `target/tools`.
     folder: &'static str,
-    /// What pip is asked for, with its version.
-    requirement: &'static str,
-    /// The program that it installs.
+    /// What pip is asked for, with versions.
+    requirements: &'static [&'static str],
+    /// The program that is started. What else they install is beside it.
     binary: &'static str,
 }
 
 /// An emulator of AWS's APIs.
-pub(crate) const MOTO: Program = Program { folder: "moto", requirement: "moto[server]==5.2.5", binary: "moto_server" };
+pub(crate) const MOTO: Program =
+    Program { folder: "moto", requirements: &["moto[server]==5.2.5"], binary: "moto_server" };
+
+/// Builds functions for Lambda's Linux on any machine; it brings the linker that this takes (Zig).
+pub(crate) const CARGO_LAMBDA: Program =
+    Program { folder: "cargo-lambda", requirements: &["cargo-lambda==1.9.2"], binary: "cargo-lambda" };
+
+/// Checks templates as AWS reads them; `cfn-lint` comes beside it.
+pub(crate) const SAM: Program =
+    Program { folder: "infra", requirements: &["aws-sam-cli==1.170.0", "cfn-lint==1.58.0"], binary: "sam" };
+/// Checks what templates leave open. What it depends on is not what `sam` depends on.
+pub(crate) const CHECKOV: Program =
+    Program { folder: "checkov", requirements: &["checkov==3.3.30"], binary: "checkov" };
 
 impl Program {
     /// The path of the program, installed first if the pinned version is not there.
@@ -33,21 +45,24 @@ impl Program {
         let program = folder.join("bin").join(self.binary);
         // Written last, and names what was installed: an installation that was cut off is done again.
         let note = folder.join("installed");
-        if program.is_file() && std::fs::read_to_string(&note).is_ok_and(|found| found.trim() == self.requirement) {
+        if program.is_file()
+            && std::fs::read_to_string(&note).is_ok_and(|found| found.trim() == self.requirements.join(" "))
+        {
             return Ok(program);
         }
         let begun = Instant::now();
+        let wanted = self.requirements.join(" ");
         let python = self.python()?;
         run_step(Command::new(python).args(["-m", "venv", "--clear"]).arg(&folder))
             .with_context(|| format!("making a Python environment for {}", self.folder))?;
         let pip = folder.join("bin").join("pip");
-        run_step(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", self.requirement]))
-            .with_context(|| format!("installing {}", self.requirement))?;
+        run_step(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(self.requirements))
+            .with_context(|| format!("installing {wanted}"))?;
         if !program.is_file() {
-            bail!("pip installed {}, but no {}", self.requirement, program.display());
+            bail!("pip installed {wanted}, but no {}", program.display());
         }
-        std::fs::write(&note, self.requirement).with_context(|| format!("writing {}", note.display()))?;
-        eprintln!("{} installed in {}", self.requirement, in_words(begun.elapsed()));
+        std::fs::write(&note, &wanted).with_context(|| format!("writing {}", note.display()))?;
+        eprintln!("{wanted} installed in {}", in_words(begun.elapsed()));
         Ok(program)
     }
 
@@ -62,15 +77,11 @@ impl Program {
         ["python3", "python"].into_iter().find(is_three).with_context(|| {
             format!(
                 "{} needs Python 3.9 or newer with its module venv, and there is none on the path",
-                self.requirement
+                self.requirements.join(" ")
             )
         })
     }
 }
-
-/// Builds functions for Lambda's Linux on any machine; it brings the linker that this takes (Zig).
-pub(crate) const CARGO_LAMBDA: Program =
-    Program { folder: "cargo-lambda", requirement: "cargo-lambda==1.9.2", binary: "cargo-lambda" };
 
 #[cfg(test)]
 mod tests {
@@ -78,7 +89,11 @@ mod tests {
 
     #[test]
     fn every_package_is_pinned() {
-        let (_, version) = MOTO.requirement.split_once("==").unwrap();
-        assert!(version.split('.').all(|part| part.parse::<u32>().is_ok()), "{version}");
+        for program in [MOTO, CARGO_LAMBDA, SAM, CHECKOV] {
+            for requirement in program.requirements {
+                let (_, version) = requirement.split_once("==").unwrap();
+                assert!(version.split('.').all(|part| part.parse::<u32>().is_ok()), "{requirement}");
+            }
+        }
     }
 }

@@ -58,7 +58,7 @@ impl Tool {
         // Used for seconds, so built quickly: a slower tool costs less than the optimiser.
         install
             .arg(home())
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         run_step(&mut install).with_context(|| format!("installing {} {}", self.package, self.version))?;

@@ -38,6 +38,9 @@ async fn append_for_ever(directory: &std::path::Path) {
         let mut notes = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
         writers.spawn(async move {
             let own = target(writer);
+            // In one write: a kill between two would leave half a line, and the next process would go on in it.
+            let mut note =
+                |what: &str, version: u64| notes.write_all(format!("{what} {version}\n").as_bytes()).unwrap();
             loop {
                 let head = store.head(&own).await.unwrap();
                 let version = head.as_ref().map_or(0, |head| head.version.0) + 1;
@@ -61,12 +64,12 @@ async fn append_for_ever(directory: &std::path::Path) {
                     delivery: None,
                 };
                 store.append(append).await.unwrap();
-                writeln!(notes, "append {version}").unwrap();
+                note("append", version);
                 store.send(Wake { target: own.clone(), version: Seq(version), at: Timestamp(1) }).await.unwrap();
-                writeln!(notes, "wake {version}").unwrap();
+                note("wake", version);
                 if version % 5 == 0 {
                     blobs.put(&format!("{writer}/{version}"), &body(writer, version), true).await.unwrap();
-                    writeln!(notes, "blob {version}").unwrap();
+                    note("blob", version);
                 }
             }
         });

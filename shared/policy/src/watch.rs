@@ -1,6 +1,6 @@
 //! Thresholds, alarms and the way back of one environment.
 
-use portcullis_domain::policy::{Comparison, HoldFor, Metric, RollBack, Severity, Trigger, Unit, Watch};
+use portcullis_domain::policy::{Comparison, HoldFor, Metric, MetricsFrom, RollBack, Severity, Trigger, Unit, Watch};
 use portcullis_domain::time::Millis;
 
 use crate::amounts::Measure;
@@ -14,24 +14,40 @@ use crate::shape;
 
 /// The shortest measured window.
 const SHORTEST_WINDOW: Millis = Millis(100);
+/// The shortest that load balancers can tell anything of (Elastic Load Balancing, "`CloudWatch` metrics for your Application
+/// Load Balancer": measured and sent in 60-second intervals).
+const SHORTEST_OF_BALANCERS: Millis = Millis::minutes(1);
 
 /// Reads `watch` and `roll_back`.
 pub(crate) fn read(env: &Env<'_>, blue_green: bool, sink: &mut Sink) -> (Watch, RollBack) {
     let file = env.app.file;
     let length =
         env.duration(&["watch", "for"]).filter(|length| length.0 > 0).unwrap_or_else(|| defaults::watch(blue_green));
-    let mut every = env.duration(&["watch", "every"]).unwrap_or_else(|| defaults::every(length));
-    if let Some(entry) = env.find(&["watch", "every"]) {
+    let shortest = match env.app.metrics_from {
+        MetricsFrom::Alb => SHORTEST_OF_BALANCERS,
+        MetricsFrom::Local => SHORTEST_WINDOW,
+    };
+    let usual = defaults::every(length).max(shortest).min(length);
+    let mut every = env.duration(&["watch", "every"]).unwrap_or(usual);
+    if let Some(entry) = env.find(&["watch", "for"]).filter(|_| length < shortest) {
+        let found = Diagnostic::error(format!("a watch of {length} is too short to measure"));
+        sink.push(
+            found
+                .label(file, entry.value.span.clone(), format!("at least {shortest}"))
+                .help(format!("write, for example:  for: {}", defaults::watch(blue_green))),
+        );
+    } else if let Some(entry) = env.find(&["watch", "every"]) {
         let wrong = if every > length {
-            Some((format!("a window of {every} does not fit into a watch of {length}"), "longer than the watch"))
-        } else if every < SHORTEST_WINDOW {
-            Some((format!("a window of {every} is too short to measure"), "at least 100ms"))
+            let label = "longer than the watch".to_owned();
+            Some((format!("a window of {every} does not fit into a watch of {length}"), label))
+        } else if every < shortest {
+            Some((format!("a window of {every} is too short to measure"), format!("at least {shortest}")))
         } else {
             None
         };
         if let Some((message, label)) = wrong {
             let found = Diagnostic::error(message).label(file, entry.value.span.clone(), label);
-            every = defaults::every(length);
+            every = usual;
             sink.push(found.help(format!("write, for example:  every: {every}")));
         }
     }

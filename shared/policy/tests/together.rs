@@ -195,6 +195,29 @@ fn metrics_come_from_where_the_policy_says_and_deployments_are_counted_where_it_
 }
 
 #[test]
+fn load_balancers_are_not_asked_for_less_than_a_minute() {
+    let watching = |watch: &str| {
+        let text = good_with("notify:", "metrics: { preset: alb }\nnotify:");
+        let text = text.replace("{ for: 5m, healthy: { error_rate: below 1% } }", watch);
+        load(&files(&[("p", &text)]))
+    };
+    let every = |watch| watching(watch).map_err(|report| report.render(&Style::PLAIN)).unwrap().policies[0].watch.every;
+    assert_eq!(every("{ for: 1m }"), Millis::minutes(1), "not half of it");
+    assert_eq!(every("{ for: 10m, every: 2m }"), Millis::minutes(2));
+    for (watch, message) in [
+        ("{ for: 10m, every: 30s }", "a window of 30s is too short to measure"),
+        ("{ for: 30s }", "a watch of 30s is too short to measure"),
+        ("{ for: 30s, every: 10s }", "a watch of 30s is too short to measure"),
+    ] {
+        let report = watching(watch).unwrap_err();
+        assert_eq!(report.diagnostics.len(), 1, "{report:?}");
+        let found = &report.diagnostics[0];
+        assert_eq!(found.message, message);
+        assert_eq!(found.labels[0].text, "at least 1m");
+    }
+}
+
+#[test]
 fn a_policy_that_says_nothing_of_metrics_is_written_as_it_was_before_it_could() {
     let set = loaded(&[("p", GOOD)]);
     let (policy, hash) = (&*set.policies[0], set.policies[0].hash());

@@ -53,8 +53,8 @@ pub struct Style {
 impl Style {
     /// A release goes live soon, and may be rolled back for an hour.
     pub const OPEN: Self = Self { watch: "1s", every: "500ms", extend: "500ms", window: "1h", keep_old: "1s" };
-    /// The same for minutes: what is over is soon no work for anybody.
-    pub const CLOSES: Self = Self { window: "3m", ..Self::OPEN };
+    /// The same for seconds: what is over is soon no work for anybody.
+    pub const CLOSES: Self = Self { every: "1s", window: "15s", ..Self::OPEN };
     /// It is watched on until an alarm rings.
     pub const WATCHED: Self = Self { watch: "1h", extend: "1h", ..Self::OPEN };
     /// The same, with windows that no machine is too slow for.

@@ -125,10 +125,10 @@ impl Watched {
         let before = watched_to(&state);
         self.ports.clock.sleep_until(before + WINDOW + SETTLE).await;
         self.wire.take();
-        self.driver.step(&self.wake(state.seq)).await.unwrap();
+        let report = self.driver.step(&self.wake(state.seq)).await.unwrap();
         let cost = Cost::of(&self.wire);
         let after = watched_to(&self.state().await);
-        assert_eq!(after, before + WINDOW, "one window was measured and recorded");
+        assert_eq!(after, before + WINDOW, "one window was measured and recorded: {report:?}, {cost:?}");
         cost
     }
 

@@ -40,14 +40,11 @@ pub(super) struct Request {
 
 impl Plan {
     /// The whole periods that end in the window: one that is cut by its beginning is in it, one that is cut by its end is
-    /// in the next. Says in words that a window is too short.
-    pub(super) fn new(from: Timestamp, to: Timestamp) -> Result<Self, String> {
-        let length = to.since(from);
-        if length < PERIOD {
-            return Err(format!("a window of {length} is too short: load balancers tell their metrics every {PERIOD}"));
-        }
+    /// in the next. None = the window is shorter than a period: some of its like have none.
+    pub(super) fn new(from: Timestamp, to: Timestamp) -> Option<Self> {
         let down = |at: Timestamp| Timestamp(at.0 / PERIOD.0 * PERIOD.0);
-        Ok(Self { start: down(from), end: down(to), queries: Vec::new(), told_by: BTreeMap::new() })
+        let plan = Self { start: down(from), end: down(to), queries: Vec::new(), told_by: BTreeMap::new() };
+        (to.since(from) >= PERIOD).then_some(plan)
     }
 
     /// How long the periods are together.
@@ -146,8 +143,8 @@ mod tests {
     }
 
     #[test]
-    fn a_window_without_a_whole_period_is_refused_in_words() {
-        let refused = Plan::new(Timestamp(0), Timestamp(30_000)).unwrap_err();
-        assert_eq!(refused, "a window of 30s is too short: load balancers tell their metrics every 1m");
+    fn a_window_shorter_than_a_period_has_no_plan() {
+        assert!(Plan::new(Timestamp(0), Timestamp(59_999)).is_none());
+        assert!(Plan::new(Timestamp(0), Timestamp(60_000)).is_some());
     }
 }

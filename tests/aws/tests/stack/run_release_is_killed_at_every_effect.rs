@@ -2,8 +2,11 @@
 //! comes to the same end, by the same writes, each once.
 //!
 //! A release and a rollback are played once to count the boundaries; then once per boundary, each on an application of its
-//! own. `PORTCULLIS_KILLS=all` plays every boundary; without it some of them are played, evenly spread.
+//! own. Without being told each kind of effect is died at once, before it and after it (the first of its kind: before and
+//! after an append, a switch, a drain). `PORTCULLIS_KILLS=20` plays so many of all boundaries, evenly spread, and `all`
+//! every one: hours, because the same append, lease and message come again with every window of the watch.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use portcullis_tests::wait::{self, SOON};
@@ -14,10 +17,9 @@ use portcullis_tests_aws::told::Ledger;
 
 use crate::{goes_live, is_rolled_back, is_watched};
 
-/// Boundaries of each kind of life that the usual run plays.
-const USUAL: usize = 6;
-/// Stacks side by side: one life at a time in each, so that a death is nobody else's.
-const STACKS: usize = 3;
+/// Stacks side by side: one life at a time in each, so that a death is nobody else's. They mostly wait for a lease of the
+/// dead to lapse.
+const STACKS: usize = 6;
 /// Fewer effects than this were no release.
 const LEAST: usize = 30;
 
@@ -34,7 +36,7 @@ impl Life {
     fn style(self) -> Style {
         match self {
             Life::GoesLive => Style::CLOSES,
-            Life::IsRolledBack => Style::WATCHED,
+            Life::IsRolledBack => Style::SLOW,
         }
     }
 }
@@ -148,12 +150,28 @@ fn spread(count: usize, most: usize) -> Vec<usize> {
     (0..most).map(|n| 1 + n * (count - 1) / (most - 1).max(1)).collect()
 }
 
-fn wanted(count: usize) -> Vec<usize> {
+/// The boundaries to die at, from 1.
+fn wanted(boundaries: &[String]) -> Vec<usize> {
+    let count = boundaries.len();
     match std::env::var("PORTCULLIS_KILLS").as_deref() {
         Ok("all") => spread(count, count),
-        Ok(said) => spread(count, said.parse().expect("PORTCULLIS_KILLS is all, or how many of each kind")),
-        Err(_) => spread(count, USUAL),
+        Ok(said) => spread(count, said.parse().expect("PORTCULLIS_KILLS is all, or how many of each life")),
+        Err(_) => {
+            let mut seen = BTreeSet::new();
+            (1..=count).filter(|at| seen.insert(kind(&boundaries[at - 1]))).collect()
+        }
     }
+}
+
+/// What a boundary is, without of whom and when: before or after, and which effect on which object.
+fn kind(boundary: &str) -> String {
+    let mut words = boundary.split(' ');
+    let (side, effect) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let of = match effect {
+        "write" => words.skip(1).take(2).collect::<Vec<_>>().join(" "),
+        _ => String::new(),
+    };
+    format!("{side} {effect} {of}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,16 +192,19 @@ async fn run_release_is_killed_at_every_effect() {
     let mut groups: [Vec<Case>; STACKS] = std::array::from_fn(|_| Vec::new());
     let mut deaths = 0;
     for played in &undisturbed {
-        for at in wanted(played.boundaries.len()) {
+        for at in wanted(&played.boundaries) {
             let case = Case { life: played.case.life, application: unique("killed"), at: Some(at) };
             groups[deaths % STACKS].push(case);
             deaths += 1;
         }
     }
-    let [one, two, three] = groups;
-    let (one, two, three) = tokio::join!(play_all(one), play_all(two), play_all(three));
+    let here = tokio::task::LocalSet::new();
+    let mut stacks = tokio::task::JoinSet::new();
+    for group in groups {
+        stacks.spawn_local_on(play_all(group), &here);
+    }
     let mut reached = 0;
-    for played in one.into_iter().chain(two).chain(three) {
+    for played in here.run_until(stacks.join_all()).await.into_iter().flatten() {
         let at = played.case.at.unwrap();
         let boundary = played.boundaries.get(at - 1);
         println!("{:?} {at}: {}", played.case.life, boundary.map_or("not reached", String::as_str));
@@ -194,6 +215,16 @@ async fn run_release_is_killed_at_every_effect() {
         assert_eq!(played.writes, same.writes, "other writes than without a death: {:?}", played.case);
     }
     assert!(reached * 4 >= deaths * 3, "only {reached} of {deaths} boundaries were reached");
+}
+
+#[test]
+fn the_same_effect_on_the_same_object_is_one_kind() {
+    let of = |lines: &[&str]| lines.iter().map(|line| kind(line)).collect::<BTreeSet<_>>().len();
+    assert_eq!(of(&["before append a/production at 10", "before append b/production at 4"]), 1);
+    assert_eq!(of(&["before append a/production at 10", "after append a/production at 10"]), 2);
+    let switch = "before write a/production Service/web Switch by pl-ce1/0/31";
+    assert_eq!(of(&[switch, "before write a/production Service/web Mark by pl-ce1/0/30"]), 2);
+    assert_eq!(of(&[switch, "before write b/production Service/web Switch by pl-ce2/0/33"]), 1);
 }
 
 #[test]
