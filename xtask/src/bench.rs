@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::step::{build, build_dir, cargo, run as run_step};
-use crate::{dist, python};
+use crate::{dist, python, test};
 
 /// What the Lambda functions are measured beside.
 const BESIDE: &str = "portcullis-bench-beside";
-/// Where the benchmark finds the emulator of AWS.
-const MOTO_VARIABLE: &str = "PORTCULLIS_MOTO";
 
 /// What `cargo xtask bench` is told.
 #[derive(clap::Args)]
@@ -60,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let mut bench = cargo(["run", "--profile", "bench", "-p", "portcullis-bench", "--", subject]);
     if matches!(args.subject, Subject::Lambda { .. }) {
-        bench.env(MOTO_VARIABLE, python::MOTO.path()?);
+        bench.env(test::MOTO_VARIABLE, python::MOTO.path()?);
     }
     run_step(bench.args(programs).args(handed))
 }

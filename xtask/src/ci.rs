@@ -21,16 +21,24 @@ struct Step {
 /// Something a reader of the summary must not miss.
 type Warning = String;
 
-/// What is compiled in for tests only.
-const IN_TESTS: &str = "run-release/faults,run-release/local-cluster";
-
 /// Every step, in the order of a whole run.
 const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the sources are formatted", run: |_| plain(&["fmt", "--all", "--check"]) },
     Step {
         name: "clippy",
         about: "no warning of the compiler or of clippy, in any target",
-        run: |_| plain(&["clippy", "--workspace", "--all-targets", "--features", IN_TESTS, "--", "-D", "warnings"]),
+        run: |_| {
+            plain(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--features",
+                test::FUNCTIONS_FEATURES,
+                "--",
+                "-D",
+                "warnings",
+            ])
+        },
     },
     Step { name: "test", about: "cargo xtask test", run: |_| test::run(&test::Args::all()).map(|()| None) },
     Step { name: "docs", about: "the documentation builds without a warning", run: |_| docs() },

@@ -24,7 +24,7 @@ const DYNAMODB_VARIABLE: &str = "PORTCULLIS_DYNAMODB_LOCAL";
 /// Where tests that run the functions find them: the absolute path of their folder.
 pub(crate) const FUNCTIONS_VARIABLE: &str = "PORTCULLIS_FUNCTIONS";
 /// How the driver is built for them: with a local cluster behind it, and with the deaths that tests ask for.
-const FUNCTIONS_FEATURES: &str = "run-release/local-cluster,run-release/faults";
+pub(crate) const FUNCTIONS_FEATURES: &str = "run-release/local-cluster,run-release/faults";
 
 /// What is run on DynamoDB Local as well.
 const LEDGER: Run = Run::Usual(&["--test", "ledger"]);
