@@ -1,4 +1,4 @@
-//! What the passing of time brings: expiries, reminders, deadlines, the end of windows, louder calls for a person.
+//! What the passing of time brings: expiries, reminders, deadlines, louder calls for a person.
 
 use super::Draft;
 use crate::action::{Action, Purpose};
@@ -94,7 +94,6 @@ impl Draft<'_> {
             }
             Phase::BackingUp => self.settle(id, End::Expired, NOT_CLEARED),
             Phase::Verifying => self.begin_rollback(id, Reason::Step { why: NOT_CLEARED.to_owned() }),
-            Phase::Live => self.push(What::WindowClosed { release: id }),
             _ => {}
         }
     }

@@ -133,11 +133,16 @@ impl Draft<'_> {
         }
     }
 
-    /// A live release: the old colour is let go when its time is over, after a look at where traffic really goes.
+    /// A live release: the old colour is let go when its time is over, after a look at where traffic really goes. Only
+    /// then does the window close: what is left of the release goes with it, and nobody would let the old pods go.
     pub(super) fn live(&mut self, id: ReleaseId) {
         let policy = self.policy_of(id);
         self.keep_scanning(id, &policy);
         let Some(release) = self.release(id) else { return };
+        if release.keep_old_until.is_none() && release.until.is_some_and(|until| until <= self.now()) {
+            self.push(What::WindowClosed { release: id });
+            return;
+        }
         let over = release.keep_old_until.is_some_and(|until| until <= self.now());
         if !over || self.target().hands_off.is_some() {
             return;

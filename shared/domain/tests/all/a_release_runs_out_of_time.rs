@@ -1,6 +1,6 @@
 //! Deadlines: what each moment brings, and the moment one millisecond before must not.
 
-use portcullis_domain::action::{Action, ObjectKey, Purpose};
+use portcullis_domain::action::{Action, ObjectKey, Purpose, Value};
 use portcullis_domain::event::{End, What};
 use portcullis_domain::policy::*;
 use portcullis_domain::signal::Signal;
@@ -150,6 +150,32 @@ fn old_pods_that_take_their_time_to_go_do_not_hurt_the_release_that_is_live() {
     world.pass(Millis::hours(2));
     assert_eq!(world.phase(FIRST), Some(Phase::Live), "{:#?}", world.story(FIRST));
     assert_eq!(world.happened(|what| matches!(what, What::NeedsHelp { .. } | What::RollbackBegan { .. })), 0);
+}
+
+#[test]
+fn a_window_closes_only_once_the_old_pods_are_let_go() {
+    let mut world = live();
+    let until = world.release(FIRST).until.unwrap();
+    let is_drain = |action: &Action| matches!(action, Action::Write(write) if write.purpose == Purpose::Drain);
+    world.parked = is_drain;
+    world.now = until + Millis::hours(1);
+    world.settle();
+    assert_eq!(world.phase(FIRST), Some(Phase::Live), "{:#?}", world.story(FIRST));
+    assert!(world.target.outstanding.values().any(|outstanding| is_drain(&outstanding.intention.action)));
+    world.parked = |_| false;
+    world.settle();
+    assert_eq!(world.phase(FIRST), None, "{:#?}", world.story(FIRST));
+    for name in ["web", "api"] {
+        let old = ObjectKey::workload(&service(name), Colour::Blue);
+        let stamp = world.cluster[&old].stamp.as_ref().unwrap();
+        assert!(matches!(stamp.value, Value::Workload { replicas: 0, .. }), "{name}: {stamp:?}");
+    }
+    let ends = world.events.iter().filter_map(|event| match &event.what {
+        What::OldReleased { .. } => Some("let go"),
+        What::WindowClosed { .. } => Some("closed"),
+        _ => None,
+    });
+    assert_eq!(ends.collect::<Vec<_>>(), ["let go", "closed"]);
 }
 
 #[test]
