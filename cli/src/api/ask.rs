@@ -122,7 +122,7 @@ pub(crate) enum Ask {
         /// Why.
         reason: String,
     },
-    /// Take down the old colour now.
+    /// Take down the old colour now; once the window is over, leave it as it is.
     CloseWindow {
         /// Why.
         reason: String,

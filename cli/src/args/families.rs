@@ -145,7 +145,7 @@ pub(crate) enum Release {
         #[command(flatten)]
         place: Place,
     },
-    /// Take down the old pods now that are kept for a quick way back.
+    /// Take down the old pods now that are kept for a quick way back; once the window is over, leave them.
     CloseWindow {
         /// The environment, as APP/ENV.
         target: TargetId,

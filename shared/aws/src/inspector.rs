@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use aws_sdk_inspector2::Client;
 use aws_sdk_inspector2::error::BuildError;
 use aws_sdk_inspector2::types::{
@@ -83,6 +84,31 @@ pub struct Inspector {
     clients: Clients<Client>,
 }
 
+/// What is known of an image beside the registry. Behind a trait, so that a function whose registry is not told of
+/// Inspector does not link its client.
+#[async_trait]
+pub(crate) trait Watches: std::fmt::Debug + Send + Sync {
+    /// Its open findings, and whether it is watched; none = it is not known.
+    async fn look(
+        &self,
+        place: &Place,
+        address: &Address,
+        digest: &Digest,
+    ) -> PortResult<(Vec<Vulnerability>, Option<Coverage>)>;
+}
+
+#[async_trait]
+impl Watches for Inspector {
+    async fn look(
+        &self,
+        place: &Place,
+        address: &Address,
+        digest: &Digest,
+    ) -> PortResult<(Vec<Vulnerability>, Option<Coverage>)> {
+        tokio::try_join!(self.findings_at(place, address, digest), self.coverage_at(place, address, digest))
+    }
+}
+
 impl Inspector {
     /// Inspector, asked with each place's role in the region of the image's registry.
     pub fn new(roles: Arc<Roles>) -> Self {
@@ -99,12 +125,7 @@ impl Inspector {
         self.findings_at(place, &Address::of(place, repository)?, digest).await
     }
 
-    pub(crate) async fn findings_at(
-        &self,
-        place: &Place,
-        address: &Address,
-        digest: &Digest,
-    ) -> PortResult<Vec<Vulnerability>> {
+    async fn findings_at(&self, place: &Place, address: &Address, digest: &Digest) -> PortResult<Vec<Vulnerability>> {
         let wrong = |found: String| PortError::new(format!("listing Inspector's findings on {digest}"), found);
         let client = self.clients.in_account(place, address.registry.as_deref(), address.region.as_deref())?;
         let filter = open_findings(address, digest).map_err(|error| wrong(error.to_string()))?;
@@ -131,12 +152,7 @@ impl Inspector {
         self.coverage_at(place, &Address::of(place, repository)?, digest).await
     }
 
-    pub(crate) async fn coverage_at(
-        &self,
-        place: &Place,
-        address: &Address,
-        digest: &Digest,
-    ) -> PortResult<Option<Coverage>> {
+    async fn coverage_at(&self, place: &Place, address: &Address, digest: &Digest) -> PortResult<Option<Coverage>> {
         let Some(arn) = address.image_arn(digest) else { return Ok(None) };
         let wrong = |found: String| PortError::new(format!("asking whether Inspector watches {digest}"), found);
         let client = self.clients.in_account(place, address.registry.as_deref(), address.region.as_deref())?;

@@ -33,7 +33,7 @@ use portcullis_domain::time::Timestamp;
 use portcullis_engine::ports::{PortError, PortResult, Registry};
 
 use crate::error::found as why;
-use crate::inspector::Inspector;
+use crate::inspector::{Inspector, Watches};
 use crate::moment;
 use crate::roles::{Clients, Roles};
 use address::Address;
@@ -49,7 +49,7 @@ const MOST_IMAGES: usize = 200_000;
 #[derive(Debug)]
 pub struct EcrRegistry {
     clients: Clients<Client>,
-    inspector: Option<Inspector>,
+    inspector: Option<Box<dyn Watches>>,
 }
 
 /// One repository with the client to ask about it.
@@ -70,7 +70,7 @@ impl EcrRegistry {
     /// whether the image is still watched. Needs `inspector2:ListFindings` and `inspector2:ListCoverage`.
     #[must_use]
     pub fn with_inspector(mut self, inspector: Inspector) -> Self {
-        self.inspector = Some(inspector);
+        self.inspector = Some(Box::new(inspector));
         self
     }
 
@@ -162,7 +162,7 @@ impl Registry for EcrRegistry {
     }
 
     async fn scan(&self, place: &Place, repository: &Repository, digest: &Digest) -> PortResult<ScanFact> {
-        self.ask(place, repository)?.scan(self.inspector.as_ref(), digest).await
+        self.ask(place, repository)?.scan(self.inspector.as_deref(), digest).await
     }
 
     async fn list(&self, place: &Place, repository: &Repository) -> PortResult<Vec<(Tag, Digest, Timestamp)>> {

@@ -240,7 +240,7 @@ pub enum Command {
         /// Why.
         reason: String,
     },
-    /// The old colour is no longer needed.
+    /// The old colour is no longer needed. Where it could not be let go until the window was over, it is left as it is.
     CloseWindow {
         /// Why.
         reason: String,

@@ -1,4 +1,4 @@
-//! What a process that only records does without: a cluster and its metrics. What is recorded is acted on by a driver.
+//! What a process that does not act does without: a cluster, its metrics, a registry. What is recorded is acted on by a driver.
 //! And a source that is not connected.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,19 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use portcullis_domain::action::{AwaitReady, Fence, Found, Measure, ObjectKey, Window, Write};
 use portcullis_domain::digest::Digest;
-use portcullis_domain::facts::{AlarmFact, CommitFacts};
-use portcullis_domain::names::{AlarmName, CommitSha, Seq, ServiceName, TargetId};
+use portcullis_domain::facts::{AlarmFact, CommitFacts, ImageFact, ScanFact};
+use portcullis_domain::names::{AlarmName, CommitSha, Repository, Seq, ServiceName, Tag, TargetId};
 use portcullis_domain::policy::{Colour, Place, Test};
 use portcullis_domain::time::{Millis, Timestamp};
 
-use crate::ports::{Blobs, Cluster, Manifest, Metrics, PortError, PortResult, Source, TestResult, Written};
+use crate::ports::{Blobs, Cluster, Manifest, Metrics, PortError, PortResult, Registry, Source, TestResult, Written};
 
 /// No cluster: every call fails and says so.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Absent;
 
 fn none<T>(doing: &str) -> PortResult<T> {
-    Err(PortError::new(doing, "this process only records; a driver acts"))
+    Err(PortError::new(doing, "this process does not ask for it; a driver does"))
 }
 
 #[async_trait]
@@ -77,6 +77,22 @@ impl Metrics for Absent {
     }
     async fn alarms(&self, _: &Place, _: &BTreeSet<String>) -> PortResult<BTreeMap<AlarmName, AlarmFact>> {
         none("reading the alarms")
+    }
+}
+
+#[async_trait]
+impl Registry for Absent {
+    async fn image(&self, _: &Place, _: &Repository, _: &Digest) -> PortResult<Option<ImageFact>> {
+        none("reading an image")
+    }
+    async fn tagged(&self, _: &Place, _: &Repository, _: &Tag) -> PortResult<Option<Digest>> {
+        none("reading a tag")
+    }
+    async fn scan(&self, _: &Place, _: &Repository, _: &Digest) -> PortResult<ScanFact> {
+        none("reading a scan")
+    }
+    async fn list(&self, _: &Place, _: &Repository) -> PortResult<Vec<(Tag, Digest, Timestamp)>> {
+        none("listing images")
     }
 }
 

@@ -216,10 +216,11 @@ impl Driver {
                     continue;
                 }
                 // What needs no lease has its wake from the append before it: only the one that came too early is sent
-                // again, so that wakes do not multiply.
-                let ours =
-                    if unleased { wake.version >= state.seq } else { self.lease(target, due.seq, now, at).await };
-                if ours {
+                // again, so that wakes do not multiply. Later than it was sent for: by whoever's clock it came, that one
+                // is ahead of ours, and would hand it back at once until ours is there.
+                if unleased && wake.version >= state.seq {
+                    self.arm(target, state.seq, at.max(wake.at + LEAST_PACE)).await;
+                } else if !unleased && self.lease(target, due.seq, now, at).await {
                     self.arm(target, state.seq, at).await;
                 }
                 continue;

@@ -54,7 +54,7 @@ impl Function for Telling {
 
     async fn invoke(&self, _: &[u8], invocation: &Invocation) -> Result<Value, Failed> {
         let until = invocation.until();
-        let wire = || self.wiring.wire(invocation, Outside::images);
+        let wire = || self.wiring.wire(invocation, Outside::nothing);
         let wired = self.wired.get_or_try_init(wire).await.map_err(Failed::new)?;
         wired.refresh().await;
         let told = timeout_at(until, reader::deliver(&wired.ports, &readers(wired))).await;

@@ -68,6 +68,11 @@ impl Outside {
         }
     }
 
+    /// What who only tells asks: nothing.
+    pub(crate) fn nothing(_: &Arc<Roles>) -> Self {
+        Self { metrics: Arc::new(OnlySettles), registry: Arc::new(Absent) }
+    }
+
     /// What the others ask: which images there are.
     pub(crate) fn images(roles: &Arc<Roles>) -> Self {
         Self { metrics: Arc::new(OnlySettles), registry: Arc::new(EcrRegistry::new(roles.clone())) }

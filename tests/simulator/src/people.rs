@@ -181,6 +181,9 @@ pub(crate) fn asked(state: &Target, known: &[(ReleaseId, PlanId)], choice: usize
                 Phase::NeedsHelp if choice == 0 => ("ama", Deed::RollBack),
                 Phase::NeedsHelp => ("ama", Deed::Resolve),
                 _ if choice == 0 => ("ama", Deed::RollBack),
+                Phase::Live if release.asking.as_ref().is_some_and(|asking| asking.why.contains("window is over")) => {
+                    ("kofi", Deed::CloseWindow)
+                }
                 _ => ("kofi", Deed::PromoteThis(release.id)),
             });
         }

@@ -20,7 +20,7 @@ use portcullis_engine::ports::{PortError, PortResult};
 
 use super::Asked;
 use crate::error::found as why;
-use crate::inspector::{Coverage, Inspector, Vulnerability};
+use crate::inspector::{Coverage, Vulnerability, Watches};
 use crate::moment;
 
 /// Findings of one answer: the most that ECR gives.
@@ -58,7 +58,7 @@ struct Pages {
 impl Asked<'_> {
     /// The scan of an image. ECR scans no index: where it says nothing of one, its platforms are asked for, and each must
     /// be scanned.
-    pub(super) async fn scan(&self, inspector: Option<&Inspector>, digest: &Digest) -> PortResult<ScanFact> {
+    pub(super) async fn scan(&self, inspector: Option<&dyn Watches>, digest: &Digest) -> PortResult<ScanFact> {
         let own = self.scan_of(inspector, digest).await?;
         if matches!(own.status, ScanStatus::Complete | ScanStatus::InProgress) {
             return Ok(own.fact());
@@ -71,17 +71,14 @@ impl Asked<'_> {
         Ok(Scan::of_all(&scans).fact())
     }
 
-    async fn scan_of(&self, inspector: Option<&Inspector>, digest: &Digest) -> PortResult<Scan> {
+    async fn scan_of(&self, inspector: Option<&dyn Watches>, digest: &Digest) -> PortResult<Scan> {
         let Some(mut pages) = self.pages(digest).await? else { return Ok(Scan::missing()) };
         let is_active = matches!(pages.status.as_ref().and_then(|told| told.status()), Some(Told::Active));
         let mut coverage = None;
         if (pages.is_enhanced || is_active)
             && let Some(inspector) = inspector
         {
-            let (found, covered) = tokio::try_join!(
-                inspector.findings_at(self.place, &self.address, digest),
-                inspector.coverage_at(self.place, &self.address, digest),
-            )?;
+            let (found, covered) = inspector.look(self.place, &self.address, digest).await?;
             for one in found {
                 pages.enhanced.insert(one.arn.clone(), finding(&one));
             }

@@ -206,6 +206,9 @@ impl Draft<'_> {
         let release = self.find(id)?;
         let (phase, asked) = (release.phase, release.asking.is_some());
         match phase {
+            Phase::Live if self.is_overdue(release) => {
+                return Err(format!("release {id} is live and its window is over: close the window, or roll it back"));
+            }
             Phase::Verifying | Phase::Live if asked => self.push(What::Promoted { release: id }),
             Phase::Watching if asked => {
                 self.push(What::Promoted { release: id });
@@ -318,10 +321,18 @@ impl Draft<'_> {
         let Some(id) = self.target().live_release else {
             return Err(format!("no release of {} has an open window", self.policy.target));
         };
-        if self.release(id).is_some_and(|release| release.keep_old_until.is_some()) {
-            self.push(What::OldColourFreed { release: id, reason: reason.to_owned() });
+        let Some(release) = self.release(id).filter(|release| release.keep_old_until.is_some()) else { return Ok(()) };
+        let overdue = self.is_overdue(release);
+        self.push(What::OldColourFreed { release: id, reason: reason.to_owned() });
+        if overdue {
+            self.push(What::WindowClosed { release: id });
         }
         Ok(())
+    }
+
+    /// Whether the window of a live release is over, and only its old pods keep it open.
+    fn is_overdue(&self, release: &Release) -> bool {
+        release.phase == Phase::Live && release.until.is_some_and(|until| until <= self.now())
     }
 }
 

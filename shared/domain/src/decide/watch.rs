@@ -139,13 +139,19 @@ impl Draft<'_> {
         let policy = self.policy_of(id);
         self.keep_scanning(id, &policy);
         let Some(release) = self.release(id) else { return };
-        if release.keep_old_until.is_none() && release.until.is_some_and(|until| until <= self.now()) {
+        let (kept, asking) = (release.keep_old_until, release.asking.is_some());
+        let window_over = release.until.filter(|until| *until <= self.now());
+        if kept.is_none() && window_over.is_some() {
             self.push(What::WindowClosed { release: id });
             return;
         }
-        let over = release.keep_old_until.is_some_and(|until| until <= self.now());
-        if !over || self.target().hands_off.is_some() {
+        if kept.is_none_or(|until| until > self.now()) || self.target().hands_off.is_some() {
             return;
+        }
+        if window_over.is_some_and(|until| until + policy.limits.write <= self.now()) && !asking {
+            let why = "its window is over, and its old pods could not be let go. Close the window to leave them, or \
+                       roll it back";
+            self.ask(id, why);
         }
         if self.old_at_work(id).is_empty() {
             self.push(What::OldReleased { release: id });

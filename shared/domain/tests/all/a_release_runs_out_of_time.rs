@@ -3,7 +3,7 @@
 use portcullis_domain::action::{Action, ObjectKey, Purpose, Value};
 use portcullis_domain::event::{End, What};
 use portcullis_domain::policy::*;
-use portcullis_domain::signal::Signal;
+use portcullis_domain::signal::{Command, Signal};
 use portcullis_domain::target::Phase;
 use portcullis_domain::time::Millis;
 
@@ -176,6 +176,30 @@ fn a_window_closes_only_once_the_old_pods_are_let_go() {
         _ => None,
     });
     assert_eq!(ends.collect::<Vec<_>>(), ["let go", "closed"]);
+}
+
+#[test]
+fn old_pods_that_stay_longer_than_the_window_are_asked_about_and_left_when_a_person_says_so() {
+    let mut world = live();
+    let web = ObjectKey::traffic(&service("web"));
+    world.cluster.get_mut(&web).unwrap().stamp.as_mut().unwrap().value = Value::Traffic { green: 6_667 };
+    let until = world.release(FIRST).until.unwrap();
+    world.now = until;
+    world.settle();
+    assert!(world.release(FIRST).asking.is_none(), "they have a moment to go");
+    world.pass(Millis::minutes(10));
+    let asking = world.release(FIRST).asking.clone().unwrap();
+    assert_eq!(
+        asking.why,
+        "its window is over, and its old pods could not be let go. Close the window to leave them, or roll it back"
+    );
+    let refused = world.command("kofi", Command::Promote { release: FIRST });
+    assert!(matches!(&refused[0].what, What::Refused { why, .. } if why.contains("close the window")), "{refused:?}");
+    let before = world.cluster.clone();
+    world.command("kofi", Command::CloseWindow { reason: why("the third stays where it is") });
+    assert_eq!(world.phase(FIRST), None, "{:#?}", world.story(FIRST));
+    world.pass(Millis::minutes(10));
+    assert_eq!(world.cluster, before);
 }
 
 #[test]
