@@ -1,10 +1,8 @@
 //! `cargo xtask bench SUBJECT [ARGS...]`: starts the benchmarks with the bench profile.
 
-use std::path::PathBuf;
+use anyhow::Result;
 
-use anyhow::{Context, Result};
-
-use crate::step::{build, build_dir, cargo, run as run_step};
+use crate::step::{build, cargo, run as run_step};
 use crate::{dist, python, test};
 
 /// What the Lambda functions are measured beside.
@@ -54,22 +52,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let simulate = build("portcullis-simulator", "simulate")?.get_program().to_owned();
             ("proof", args, vec!["--model".into(), model, "--simulate".into(), simulate])
         }
-        Subject::Lambda { args } => ("lambda", args, vec!["--programs".into(), functions()?.into_os_string()]),
+        Subject::Lambda { args } => {
+            ("lambda", args, vec!["--programs".into(), dist::programs(BESIDE)?.into_os_string()])
+        }
     };
     let mut bench = cargo(["run", "--profile", "bench", "-p", "portcullis-bench", "--", subject]);
     if matches!(args.subject, Subject::Lambda { .. }) {
         bench.env(test::MOTO_VARIABLE, python::MOTO.path()?);
     }
     run_step(bench.args(programs).args(handed))
-}
-
-/// Builds the functions as they are shipped, but for this machine, and what they are measured beside; their folder.
-fn functions() -> Result<PathBuf> {
-    let mut build = cargo(["build", "--profile", dist::PROFILE, "-p", BESIDE]);
-    for name in dist::functions()? {
-        build.args(["-p", &name]);
-    }
-    run_step(&mut build)?;
-    let beside = build_dir()?;
-    Ok(beside.parent().context("finding the folder of the builds")?.join(dist::PROFILE))
 }

@@ -9,12 +9,18 @@ use anyhow::{Context, Result, ensure};
 use crate::step::{cargo, root, run as run_step};
 use crate::{python, tools};
 
-/// The profile that functions are built with, to be shipped and to be measured.
-pub(crate) const PROFILE: &str = "function";
 /// What a bill of materials is called where the tool writes it: beside each manifest.
 const BILL: &str = "bill-of-materials";
 /// The version of `CycloneDX` that the bills are written in.
 const CYCLONEDX: &str = "1.5";
+
+/// What functions are built for.
+struct Kind {
+    flag: &'static str,
+    target: &'static str,
+}
+const ARM64: Kind = Kind { flag: "--arm64", target: "aarch64-unknown-linux-gnu" };
+const X86_64: Kind = Kind { flag: "--x86_64", target: "x86_64-unknown-linux-gnu" };
 
 /// What `cargo xtask dist` is told.
 #[derive(clap::Args)]
@@ -34,13 +40,12 @@ pub(crate) struct Args {
 /// A tool cannot be installed, a function does not build, or a file cannot be written.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let functions = functions()?;
-    let (flag, target) =
-        if args.x86_64 { ("--x86_64", "x86_64-unknown-linux-gnu") } else { ("--arm64", "aarch64-unknown-linux-gnu") };
+    let Kind { flag, target } = if args.x86_64 { X86_64 } else { ARM64 };
     let out = root().join(&args.out);
     empty(&out)?;
-    let built = build(&functions, flag)?;
+    let archives = build(&functions, flag)?;
     for name in &functions {
-        let (from, to) = (built.join(name).join("bootstrap.zip"), out.join(format!("{name}.zip")));
+        let (from, to) = (archives.join(name).join("bootstrap.zip"), out.join(format!("{name}.zip")));
         let size =
             std::fs::copy(&from, &to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
         ensure!(size > 0, "{} is empty", from.display());
@@ -67,6 +72,18 @@ pub(crate) fn functions() -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Builds every function as it is shipped, but for this machine, and one more package with them; the folder of the programs.
+///
+/// # Errors
+/// A tool cannot be installed, or something does not build.
+pub(crate) fn programs(beside: &str) -> Result<PathBuf> {
+    let mut packages = functions()?;
+    packages.push(beside.to_owned());
+    let Kind { flag, target } = if cfg!(target_arch = "aarch64") { ARM64 } else { X86_64 };
+    build(&packages, flag)?;
+    Ok(tools::target().join(target).join("release"))
+}
+
 /// Builds archives with cargo-lambda; the folder with a folder for each.
 fn build(functions: &[String], flag: &str) -> Result<PathBuf> {
     let tool = python::CARGO_LAMBDA.path()?;
@@ -74,7 +91,7 @@ fn build(functions: &[String], flag: &str) -> Result<PathBuf> {
     // One for each architecture, and empty: an archive that was not built now is not taken for one that was.
     let folder = tools::target().join("lambda").join(flag.trim_start_matches('-'));
     empty(&folder)?;
-    let mut build = cargo(["lambda", "build", "--profile", PROFILE, flag, "--output-format", "zip", "--lambda-dir"]);
+    let mut build = cargo(["lambda", "build", "--release", flag, "--output-format", "zip", "--lambda-dir"]);
     build.arg(&folder).env("PATH", tools::path_with(beside)?);
     for name in functions {
         build.args(["--package", name]);
@@ -175,12 +192,6 @@ mod tests {
             let manifest = std::fs::read_to_string(root().join("functions").join(&name).join("Cargo.toml")).unwrap();
             assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
         }
-    }
-
-    #[test]
-    fn the_profile_is_one() {
-        let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
-        assert!(manifest.contains(&format!("[profile.{PROFILE}]")));
     }
 
     #[test]

@@ -133,6 +133,11 @@ impl Host {
         }
     }
 
+    /// How often it was invoked.
+    pub fn invocations(&self) -> u64 {
+        self.invocations.load(Ordering::Relaxed)
+    }
+
     /// How many processes were started.
     pub fn starts(&self) -> u64 {
         self.starts.load(Ordering::Relaxed)

@@ -276,6 +276,11 @@ impl Stack {
         }
     }
 
+    /// How often each function was invoked so far.
+    pub fn invocations(&self) -> BTreeMap<&str, u64> {
+        self.hosts.iter().map(|(name, host)| (name.as_str(), host.invocations())).collect()
+    }
+
     /// A function.
     pub fn host(&self, function: &str) -> &Arc<Host> {
         let found = self.hosts.get(&FunctionName::new(function));

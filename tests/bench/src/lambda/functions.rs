@@ -98,13 +98,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
 ];
 
 impl Event {
-    /// The body of the invocation.
+    /// The body of the invocation of this number: each event is another one.
     ///
     /// # Errors
     /// A sample is not there, or no wake is on the queue.
-    pub(crate) fn body(self, moto: &Moto, made: &Made) -> Result<Vec<u8>> {
+    pub(crate) fn body(self, moto: &Moto, made: &Made, time: u32) -> Result<Vec<u8>> {
         let body = match self {
-            Self::Sample(path) => sample(path)?,
+            Self::Sample(path) => sample(path, time)?,
             Self::GitHub => {
                 let headers = [
                     ("x-hub-signature-256", SIGNED),
@@ -134,10 +134,11 @@ impl Event {
 }
 
 /// A sample, from the emulator's account and about what the policy names.
-fn sample(path: &str) -> Result<Value> {
+fn sample(path: &str, time: u32) -> Result<Value> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events").join(path);
     let text = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
     let mut event: Value = serde_json::from_slice(&text).with_context(|| format!("reading {}", file.display()))?;
+    event["id"] = json!(format!("00000000-0000-4000-8000-{time:012}"));
     event["account"] = json!(ACCOUNT);
     event["region"] = json!(REGION);
     for (field, value) in [("repository-name", "bench/web"), ("alarmName", "bench-5xx")] {
@@ -184,7 +185,7 @@ mod tests {
     fn the_policy_is_one_and_the_samples_concern_it() {
         let set = portcullis_policy::load(&[("bench.yaml".to_owned(), POLICY.to_owned())]).unwrap();
         assert_eq!(set.policies[0].target.to_string(), "bench/production");
-        let of = |path| sample(path).unwrap();
+        let of = |path| sample(path, 0).unwrap();
         assert_eq!(of("ecr/image-action-push.json")["detail"]["repository-name"], "bench/web");
         assert_eq!(of("cloudwatch/alarm-eventbridge-metric.json")["detail"]["alarmName"], "bench-5xx");
         for function in FUNCTIONS {

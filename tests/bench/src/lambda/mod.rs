@@ -51,6 +51,7 @@ struct Seen {
     /// The most memory of any run, in megabytes.
     peak: f64,
     first: Spread,
+    warm: Spread,
 }
 
 /// Times of the same thing, the shortest first.
@@ -91,31 +92,35 @@ pub(crate) fn measure(args: &Lambda) -> Result<()> {
     // The calls first: the driver is invoked with a wake that they sent.
     let names: Vec<&'static str> =
         [HELLO, BARE_CALLS, OUR_CALLS].into_iter().chain(FUNCTIONS.iter().map(|function| function.name)).collect();
-    let (mut cold, mut first, mut peak) = (vec![Vec::new(); names.len()], vec![Vec::new(); names.len()], Vec::new());
-    peak.resize(names.len(), 0.0_f64);
+    let times = || vec![Vec::new(); names.len()];
+    let (mut cold, mut first, mut warm, mut peak) = (times(), times(), times(), vec![0.0_f64; names.len()]);
     // A round that does not count brings the programs into memory.
     for round in 0..=args.runs {
         for (at, name) in names.iter().copied().enumerate() {
-            let body = match FUNCTIONS.iter().find(|function| function.name == name) {
-                Some(function) => function.event.body(&moto, &made)?,
-                None => b"{}".to_vec(),
-            };
-            let process = start(name)?;
-            let cold_start = process.cold_start;
-            let invoked = process.invoke(&body)?;
-            ensure!(!invoked.answer.is_empty(), "{name} answered nothing");
+            // The second invocation finds connections and policies that the first one made.
+            let mut bodies = Vec::new();
+            for time in 0..2 {
+                bodies.push(match FUNCTIONS.iter().find(|function| function.name == name) {
+                    Some(function) => function.event.body(&moto, &made, round * 2 + time)?,
+                    None => b"{}".to_vec(),
+                });
+            }
+            let (process, one) = start(name)?.invoke(&bodies[0])?;
+            let (process, two) = process.invoke(&bodies[1])?;
+            ensure!(!one.answer.is_empty() && !two.answer.is_empty(), "{name} answered nothing");
             if round > 0 {
-                cold[at].push(cold_start);
-                first[at].push(invoked.took);
-                peak[at] = peak[at].max(invoked.peak);
+                cold[at].push(process.cold_start);
+                first[at].push(one.took);
+                warm[at].push(two.took);
+                peak[at] = peak[at].max(two.peak);
             }
         }
     }
     let mut seen = Vec::new();
-    for (at, (cold, first)) in cold.into_iter().zip(first).enumerate() {
+    for (at, ((cold, first), warm)) in cold.into_iter().zip(first).zip(warm).enumerate() {
         let (name, peak) = (names[at], peak[at]);
         let size = size(&args.programs.join(name))?;
-        seen.push(Seen { name, size, cold: Spread::of(cold), peak, first: Spread::of(first) });
+        seen.push(Seen { name, size, cold: Spread::of(cold), peak, first: Spread::of(first), warm: Spread::of(warm) });
     }
     tell(args, &seen)
 }
@@ -159,8 +164,9 @@ fn lines(function: &Function, seen: &Seen, hello: &Seen, runs: u32) -> [Line; 3]
         .detail("p50 ms", seen.cold.p50())
         .detail("p95 ms", seen.cold.p95())
         .detail("hello p95 ms", hello.cold.p95())
-        .detail("first answer p50 ms", seen.first.p50());
-    let what = format!("the most memory of {name} in {runs} runs, after one invocation");
+        .detail("first answer p50 ms", seen.first.p50())
+        .detail("warm answer p50 ms", seen.warm.p50());
+    let what = format!("the most memory of {name} in {runs} runs, after two invocations");
     let memory = Line::new(format!("{name} memory"), what, seen.peak, "MB").beside("hello", hello.peak, "MB");
     let promise = function.promise;
     [
@@ -185,14 +191,14 @@ fn calls(ours: &Seen, bare: &Seen, runs: u32) -> Line {
 /// Every program in a row.
 fn table(seen: &[Seen], hello: &Seen) -> String {
     let mut text = format!(
-        "{:<16} {:>9}  {:>14} {:>9} {:>8}  {:>10}  {:>16}\n",
-        "program", "size", "cold start p50", "p95", "x hello", "memory", "first answer p50"
+        "{:<16} {:>9}  {:>14} {:>9} {:>8}  {:>10}  {:>16} {:>13}\n",
+        "program", "size", "cold start p50", "p95", "x hello", "memory", "first answer p50", "the next p50"
     );
     for seen in seen {
         // Writing to a String does not fail.
         let _ = writeln!(
             text,
-            "{:<16} {:>6} MB  {:>11} ms {:>6} ms {:>8}  {:>7} MB  {:>13} ms",
+            "{:<16} {:>6} MB  {:>11} ms {:>6} ms {:>8}  {:>7} MB  {:>13} ms {:>10} ms",
             seen.name,
             show(seen.size),
             show(seen.cold.p50()),
@@ -200,6 +206,7 @@ fn table(seen: &[Seen], hello: &Seen) -> String {
             show(seen.cold.p50() / hello.cold.p50()),
             show(seen.peak),
             show(seen.first.p50()),
+            show(seen.warm.p50()),
         );
     }
     text
@@ -220,7 +227,7 @@ mod tests {
     }
 
     fn seen(name: &'static str, size: f64, cold: u64, peak: f64, first: u64) -> Seen {
-        Seen { name, size, cold: spread([cold; 20]), peak, first: spread([first; 20]) }
+        Seen { name, size, cold: spread([cold; 20]), peak, first: spread([first; 20]), warm: spread([first; 20]) }
     }
 
     fn near(one: f64, other: f64) -> bool {

@@ -56,26 +56,27 @@ impl Process {
         Ok(Self { cold_start: next.at.duration_since(begun), running, next })
     }
 
-    /// Invokes it once, waits until it asks for another invocation, and ends it.
+    /// Invokes it once, and waits until it asks for another invocation.
     ///
     /// # Errors
     /// It says that it failed, or ends.
-    pub(crate) fn invoke(mut self, body: &[u8]) -> Result<Invoked> {
+    pub(crate) fn invoke(self, body: &[u8]) -> Result<(Self, Invoked)> {
+        let Self { cold_start, mut running, next } = self;
         let handed = Instant::now();
-        self.next.invoke(body);
-        let told = self.running.asked()?;
+        next.invoke(body);
+        let told = running.asked()?;
         let took = told.at.duration_since(handed);
         let answer = match &told.what {
             What::Answer(answer) => String::from_utf8_lossy(answer).into_owned(),
-            other => return Err(self.running.failed(&format!("it answered with {other:?}"))),
+            other => return Err(running.failed(&format!("it answered with {other:?}"))),
         };
         told.accept();
-        let again = self.running.asked()?;
+        let again = running.asked()?;
         if again.what != What::Next {
-            return Err(self.running.failed(&format!("after its answer it told {:?}", again.what)));
+            return Err(running.failed(&format!("after its answer it told {:?}", again.what)));
         }
-        let peak = Memory::of(self.running.child.id())?.peak;
-        Ok(Invoked { took, answer, peak })
+        let peak = Memory::of(running.child.id())?.peak;
+        Ok((Self { cold_start, running, next: again }, Invoked { took, answer, peak }))
     }
 }
 
