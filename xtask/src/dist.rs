@@ -20,7 +20,7 @@ struct Kind {
     target: &'static str,
 }
 const ARM64: Kind = Kind { flag: "--arm64", target: "aarch64-unknown-linux-gnu" };
-const X86_64: Kind = Kind { flag: "--x86_64", target: "x86_64-unknown-linux-gnu" };
+const X86_64: Kind = Kind { flag: "--x86-64", target: "x86_64-unknown-linux-gnu" };
 
 /// What `cargo xtask dist` is told.
 #[derive(clap::Args)]

@@ -7,8 +7,10 @@ use portcullis_domain::facts::AlarmState;
 use portcullis_domain::policy::Colour;
 use portcullis_domain::time::Millis;
 use portcullis_engine::memory::world::{Ending, image, name};
-use portcullis_engine::memory::{Faults, Op, World};
-use portcullis_engine::ports::{Blobs, Ledger};
+use portcullis_engine::driver::Driver;
+use portcullis_engine::memory::{Faults, ManualClock, Op, World};
+use portcullis_engine::ports::{Blobs, Ledger, Ports, Queue};
+use portcullis_engine::recorder::Recorder;
 
 async fn gated() -> World {
     let mut world = World::new();
@@ -366,4 +368,36 @@ async fn many_recorders_at_once_lose_nothing() {
     // And the first sight of the policy.
     assert_eq!(world.events().await.len(), 33);
     world.assert_sound().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_whose_clock_is_behind_waits_for_a_measurement_and_does_not_spin() {
+    let mut world = gated().await;
+    world.approve("kofi").await;
+    world.run_until_phase("watching").await;
+    let behind = Millis::seconds(3);
+    let watch = world.release(world.newest().await).await.unwrap().watch.unwrap();
+    let due = watch.measured_to + Millis::minutes(1) + world.ports.metrics.settle();
+    world.clock.set(due);
+    let late = ManualClock::new(due - behind);
+    let ports = Ports { clock: late.clone(), ..world.ports.clone() };
+    let driver = Driver::new(ports.clone(), Recorder::new(ports));
+    let measured = async || world.events().await.iter().any(|event| matches!(event.what, What::Measured { .. }));
+    for second in 0..=5 {
+        // All that is there to be handed over now; what is sent meanwhile for this moment would come at once, too.
+        for round in 0.. {
+            let wakes = world.queue.take(10);
+            if wakes.is_empty() {
+                break;
+            }
+            assert!(round < 3, "it spins, {second} s after it was due");
+            for one in wakes {
+                driver.step(&one.wake).await.unwrap();
+                world.queue.done(&one.receipt).await.unwrap();
+            }
+        }
+        assert_eq!(measured().await, second >= 3, "{second} s after it was due");
+        world.clock.advance(Millis::seconds(1));
+        late.advance(Millis::seconds(1));
+    }
 }
