@@ -240,6 +240,15 @@ pub(crate) fn functions() -> Result<PathBuf> {
     build(&dist::functions()?)
 }
 
+/// Builds `portcullis` in the selection of the tests: by itself it would be compiled once more, with all it needs.
+///
+/// # Errors
+/// It does not build.
+pub(crate) fn portcullis() -> Result<PathBuf> {
+    let program = "portcullis".to_owned();
+    Ok(build(std::slice::from_ref(&program))?.join(file_of(&program)))
+}
+
 /// Builds these programs in the selection of the tests; the folder they are in.
 fn build(programs: &[String]) -> Result<PathBuf> {
     let folder = build_dir()?;

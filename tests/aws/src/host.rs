@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -79,13 +79,16 @@ pub struct Host {
     spec: FunctionSpec,
     process: AsyncMutex<Option<Process>>,
     invocations: AtomicU64,
+    /// What its invocations took together, in milliseconds.
+    busy: AtomicU64,
     starts: AtomicU64,
 }
 
 impl Host {
     /// A function that is not started yet.
     pub fn new(spec: FunctionSpec) -> Self {
-        Self { spec, process: AsyncMutex::default(), invocations: AtomicU64::new(0), starts: AtomicU64::new(0) }
+        let (invocations, busy, starts) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { spec, process: AsyncMutex::default(), invocations, busy, starts }
     }
 
     /// Invokes the function once; a process that died before is started anew.
@@ -104,6 +107,7 @@ impl Host {
         let process = held.as_mut().ok_or_else(|| std::io::Error::other("no process"))?;
         let id = format!("00000000-0000-4000-8000-{:012}", self.invocations.fetch_add(1, Ordering::Relaxed));
         let (ended, told) = oneshot::channel();
+        let begun = Instant::now();
         let deadline = SystemTime::now() + self.spec.timeout;
         let sent = process.send.send(Invocation { id, body: body.to_vec(), deadline, ended }).await;
         let ended = if sent.is_err() {
@@ -116,6 +120,8 @@ impl Host {
                 () = tokio::time::sleep(self.spec.timeout) => Ended::Died,
             }
         };
+        let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.busy.fetch_add(took, Ordering::Relaxed);
         if ended == Ended::Died
             && let Some(mut process) = held.take()
         {
@@ -133,9 +139,10 @@ impl Host {
         }
     }
 
-    /// How often it was invoked.
-    pub fn invocations(&self) -> u64 {
-        self.invocations.load(Ordering::Relaxed)
+    /// How often it was invoked, and what that took together.
+    pub fn used(&self) -> (u64, Duration) {
+        let busy = Duration::from_millis(self.busy.load(Ordering::Relaxed));
+        (self.invocations.load(Ordering::Relaxed), busy)
     }
 
     /// How many processes were started.

@@ -276,9 +276,9 @@ impl Stack {
         }
     }
 
-    /// How often each function was invoked so far.
-    pub fn invocations(&self) -> BTreeMap<&str, u64> {
-        self.hosts.iter().map(|(name, host)| (name.as_str(), host.invocations())).collect()
+    /// How often each function was invoked so far, and what that took together.
+    pub fn used(&self) -> BTreeMap<&str, (u64, Duration)> {
+        self.hosts.iter().map(|(name, host)| (name.as_str(), host.used())).collect()
     }
 
     /// A function.

@@ -85,7 +85,7 @@ async fn a_release_goes_live_and_the_next_is_rolled_back_by_an_alarm() {
         ]
     );
     // What a deployment costs is worked out from these in infra/README.md. The clock's own depend on how long it took.
-    println!("one release, {} events, until its old pods were gone: {:?}", told.events.len(), stack.invocations());
+    println!("one release, {} events, until its old pods were gone: {:?}", told.events.len(), stack.used());
     let mut traffic = Traffic::start(home.data(), &application, SERVICE, RATE).await;
     assert_eq!(traffic.answers().await, "v2");
     traffic.allow(["v2", "v3"]);
