@@ -2,6 +2,7 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the help that a terminal shows")]
 
 mod adapters;
+mod cluster;
 mod families;
 mod simulate;
 
@@ -12,9 +13,11 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_domain::names::{AlarmName, AppName, EnvName, TargetId};
 
-#[cfg(feature = "aws")]
-pub(crate) use self::adapters::Bucket;
-pub(crate) use self::adapters::{AdapterFlags, Adapters};
+pub(crate) use self::adapters::{AdapterFlags, Adapters, Bucket};
+pub(crate) use self::cluster::{
+    Admission, Backup, Change, Cluster, DirectArgs, Doctor, Enforce, Environment, Kube, Rbac, ReadCluster, Restore,
+    Store, Traffic, Wants, Whose,
+};
 pub(crate) use self::families::{Person, Policy, Quarantine, Release};
 pub(crate) use self::simulate::{Found, Promoted, Simulate};
 use crate::when::Until;
@@ -107,7 +110,8 @@ pub(crate) enum Command {
     Release(Release),
     /// Bring back what served before. One person, no approval; repeating it changes nothing.
     #[command(after_help = "Examples:\n  portcullis rollback shop/production --reason 'checkout fails'\n  \
-        portcullis rollback shop/production --to 141 --reason 'checkout fails' --yes")]
+        portcullis rollback shop/production --to 141 --reason 'checkout fails' --yes\n  \
+        portcullis rollback shop/production --direct --context prod --reason 'portcullis is down, too'")]
     Rollback {
         /// The environment, as APP/ENV.
         target: TargetId,
@@ -120,6 +124,8 @@ pub(crate) enum Command {
         /// Do not ask for confirmation.
         #[arg(long, short)]
         yes: bool,
+        #[command(flatten)]
+        direct: DirectArgs,
         #[command(flatten)]
         place: Place,
     },
@@ -218,18 +224,27 @@ pub(crate) enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Prepare and examine a cluster of Kubernetes: adopt, release, rbac, doctor.
+    #[command(subcommand)]
+    Cluster(Cluster),
+    /// Look at backups, verify them, and bring them back.
+    #[command(subcommand)]
+    Backup(Backup),
     /// People and their tokens (on the server's machine).
     #[command(subcommand)]
     Person(Person),
     /// Check, explain and describe policies.
     #[command(subcommand)]
     Policy(Policy),
-    /// Write a first policy by answering a few questions.
-    #[command(after_help = "Example:\n  portcullis init --file portcullis.yaml")]
+    /// Write a first policy by answering a few questions, or from what runs in a namespace.
+    #[command(after_help = "Examples:\n  portcullis init --file portcullis.yaml\n  \
+        portcullis init --from-cluster --context prod --namespace shop")]
     Init {
         /// The file to write; an existing one is never overwritten.
         #[arg(long, default_value = "portcullis.yaml")]
         file: PathBuf,
+        #[command(flatten)]
+        from: ReadCluster,
     },
     /// What would these events do under this policy? Decisions only; nothing outside is touched.
     #[command(after_help = "Example:\n  portcullis replay events/ecr/*.json --policy portcullis.yaml")]
@@ -251,7 +266,12 @@ pub(crate) enum Command {
 
 /// The demo's flags.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  portcullis demo\n  portcullis demo --yes --output json | tail -n 1\n\n\
+#[command(after_help = "Examples:\n  portcullis demo\n  portcullis demo --yes --output json | tail -n 1\n  \
+    portcullis demo --cluster kubeconfig --context kind-kind \\\n    \
+    --images v1=REPO@sha256:...,v2=REPO@sha256:...,v3=REPO@sha256:...\n\n\
+    On a cluster it makes a namespace of its own and deletes it at the end. Its images answer GET /health with 200\n\
+    when they can serve, and every other path with their name in the header x-version, on port 8080; the third fails\n\
+    at least one request in ten with 500. docs/kubernetes.md says more.\n\n\
     Exit code 0 only if what it shows is true: release 1 live, release 2 rolled back, no request lost.")]
 pub(crate) struct Demo {
     /// Approve by itself instead of asking.
@@ -263,9 +283,63 @@ pub(crate) struct Demo {
     /// Go on with the data of an earlier demo instead of wiping it.
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Requests per second.
-    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(10..=5_000))]
-    pub(crate) rate: u32,
+    /// Requests per second; without it 400, or 60 where they go through the API server.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(10..=5_000))]
+    pub(crate) rate: Option<u32>,
+    /// The kind of cluster.
+    #[arg(long, value_enum, default_value_t = ClusterKind::Local, help_heading = ON_A_CLUSTER)]
+    pub(crate) cluster: ClusterKind,
+    /// With --cluster kubeconfig: what serves first, a good build and a bad one, each as NAME=REPOSITORY@DIGEST.
+    #[arg(long, value_name = "IMAGES", value_delimiter = ',', env = "PORTCULLIS_DEMO_IMAGES")]
+    #[arg(help_heading = ON_A_CLUSTER)]
+    pub(crate) images: Vec<DemoImage>,
+    /// With --cluster kubeconfig: how requests reach the Services.
+    #[arg(long, value_enum, default_value_t = Way::Auto, help_heading = ON_A_CLUSTER)]
+    pub(crate) way: Way,
+    /// With --cluster kubeconfig: where.
+    #[command(flatten)]
+    pub(crate) kube: Kube,
+}
+
+const ON_A_CLUSTER: &str = "On a cluster";
+
+/// How the demo's requests reach a Service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Way {
+    /// By its address if this machine reaches it, else through the API server.
+    Auto,
+    /// By its cluster IP.
+    Direct,
+    /// Through the API server's service proxy.
+    ApiServer,
+}
+
+/// One of the demo's images: what it answers in `x-version`, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DemoImage {
+    /// The name that it answers with.
+    pub(crate) name: String,
+    /// The repository, with its registry.
+    pub(crate) repository: String,
+    /// The digest.
+    pub(crate) digest: portcullis_domain::digest::Digest,
+}
+
+impl std::str::FromStr for DemoImage {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not NAME=REPOSITORY@sha256:..., such as v1=ghcr.io/example/web@sha256:...");
+        let (name, image) = text.split_once('=').ok_or_else(wrong)?;
+        let (repository, digest) = image.split_once('@').ok_or_else(wrong)?;
+        let fine = |text: &str, more: &[u8]| {
+            !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || more.contains(&c))
+        };
+        if !fine(name, b".-_") || name.len() > 20 || !fine(repository, b".-_/:") {
+            return Err(wrong());
+        }
+        let digest = digest.parse().map_err(|error: portcullis_domain::digest::InvalidDigest| error.to_string())?;
+        Ok(Self { name: name.to_owned(), repository: repository.to_owned(), digest })
+    }
 }
 
 /// The server's flags.
@@ -275,7 +349,9 @@ pub(crate) struct Demo {
     AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL and so on  as every AWS tool reads them\n\n\
     Examples:\n  PORTCULLIS_EVENTS_TOKEN=... portcullis serve --policy portcullis.yaml --data /var/lib/portcullis\n  \
     portcullis serve --policy-location s3://POLICIES/policies/ --data /var/lib/portcullis \\\n    \
-    --ledger dynamodb --table portcullis-ledger --queue sqs --queue-url https://sqs... --blobs s3://BACKUPS/\n\n\
+    --ledger dynamodb --table portcullis-ledger --queue sqs --queue-url https://sqs... --blobs s3://BACKUPS/\n  \
+    portcullis serve --policy portcullis.yaml --data DIR --cluster kubeconfig --metrics cloudwatch\n  \
+    portcullis serve --policy portcullis.yaml --data DIR --cluster eks --registry ecr --metrics cloudwatch\n\n\
     SIGHUP reads the policies again (kept as they are if the new ones have errors); SIGTERM and Ctrl-C stop it;\n\
     a restart goes on with every release where it was.")]
 pub(crate) struct Serve {
@@ -290,8 +366,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8470", env = "PORTCULLIS_LISTEN")]
     pub(crate) listen: SocketAddr,
     /// The kind of cluster.
-    #[arg(long, value_enum, default_value_t = ClusterKind::Local, env = "PORTCULLIS_CLUSTER")]
-    pub(crate) cluster: ClusterKind,
+    #[arg(long, value_enum, default_value_t = ServeCluster::Local, env = "PORTCULLIS_CLUSTER")]
+    pub(crate) cluster: ServeCluster,
+    /// With --cluster kubeconfig: where. Without --context, each environment's `cluster:` names its context.
+    #[command(flatten)]
+    pub(crate) kube: Kube,
     /// The form of the log on stderr.
     #[arg(long, value_enum, default_value_t = LogForm::Text, env = "PORTCULLIS_LOG")]
     pub(crate) log: LogForm,
@@ -305,6 +384,19 @@ pub(crate) struct Serve {
 pub(crate) enum ClusterKind {
     /// Servers on this machine's loopback.
     Local,
+    /// Kubernetes, by the contexts of a kubeconfig.
+    Kubeconfig,
+}
+
+/// The kind of cluster that a server releases to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServeCluster {
+    /// Servers on this machine's loopback.
+    Local,
+    /// Kubernetes, by the contexts of a kubeconfig.
+    Kubeconfig,
+    /// Amazon EKS: each environment's `cluster:` by its name, in its region, with its role.
+    Eks,
 }
 
 /// The form of the log.
@@ -371,6 +463,18 @@ mod tests {
             &["portcullis", "hands-off", "a/b", "--reason", "x"],
         ] {
             assert!(Cli::try_parse_from(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn an_image_of_the_demo_is_a_name_and_a_digest() {
+        let digest = portcullis_domain::digest::Digest::of(b"1");
+        let image: DemoImage = format!("v1=localhost:5000/web@{digest}").parse().unwrap();
+        assert_eq!((image.name.as_str(), image.repository.as_str()), ("v1", "localhost:5000/web"));
+        for wrong in
+            ["v1", "v1=web:latest", "v1=web@sha256:00", &format!("=web@{digest}"), &format!("a b=web@{digest}")]
+        {
+            assert!(wrong.parse::<DemoImage>().is_err(), "{wrong}");
         }
     }
 

@@ -13,9 +13,9 @@ pub(crate) enum Exit {
     Refused = 3,
     /// There is no such release, environment or person.
     NotFound = 4,
-    /// `policy simulate`: a gate holds, and none blocks.
+    /// `policy simulate`: a gate holds, and none blocks. `cluster doctor`: something to look at.
     Held = 5,
-    /// `policy simulate`: a gate blocks.
+    /// `policy simulate`: a gate blocks. `cluster doctor`: something is in the way.
     Blocked = 6,
 }
 
@@ -27,8 +27,8 @@ Exit codes:
   2  used wrongly, or a policy with errors
   3  refused by a rule or for want of permission; nothing changed
   4  no such release, environment or person
-  5  policy simulate: a gate holds
-  6  policy simulate: a gate blocks";
+  5  policy simulate: a gate holds; cluster doctor: something to look at
+  6  policy simulate: a gate blocks; cluster doctor: something is in the way";
 
 /// An error with its exit code: what was being done, what was found, what to do.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! `init`: a first policy from a few questions.
+//! `init`: a first policy from a few questions, or from what runs in a namespace.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -6,8 +6,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use portcullis_domain::names::{AppName, EnvName, Repository, ServiceName, Subject};
+use portcullis_kubernetes::init::{Place, Seen, policy as policy_of, see};
 use serde_json::json;
 
+use crate::args::ReadCluster;
+use crate::kubeconfig::{Context, Otherwise};
 use crate::out::Out;
 use crate::policies::words;
 use crate::show::screen::Screen;
@@ -28,12 +31,7 @@ struct Answers {
 
 /// Asks, and writes a policy that `policy check` accepts.
 pub(crate) fn run(file: &Path, out: Out) -> anyhow::Result<()> {
-    if file.exists() {
-        return Err(exit::refused(format!(
-            "{} exists; it is not overwritten. Name another with --file",
-            file.display()
-        )));
-    }
+    is_free(file)?;
     let answers = questions(&mut ask::line)?;
     let text = policy(&answers);
     let name = file.display().to_string();
@@ -44,12 +42,7 @@ pub(crate) fn run(file: &Path, out: Out) -> anyhow::Result<()> {
             words(&report, Screen { colour: false, ..out.screen })
         )));
     }
-    let mut written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(file)
-        .with_context(|| format!("creating {name}; an existing file is never overwritten"))?;
-    written.write_all(text.as_bytes()).and_then(|()| written.sync_all()).with_context(|| format!("writing {name}"))?;
+    write(file, &text)?;
     out.answer(&json!({ "file": name }), || {
         format!(
             "Wrote {name}.\n\nIn words       portcullis policy explain {name}\nThen           portcullis person add \
@@ -57,6 +50,78 @@ pub(crate) fn run(file: &Path, out: Out) -> anyhow::Result<()> {
             answers.approvers.first().map_or("NAME", String::as_str)
         )
     })
+}
+
+fn is_free(file: &Path) -> anyhow::Result<()> {
+    if !file.exists() {
+        return Ok(());
+    }
+    Err(exit::refused(format!("{} exists; it is not overwritten. Name another with --file", file.display())))
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    let name = file.display();
+    let mut written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(file)
+        .with_context(|| format!("creating {name}; an existing file is never overwritten"))?;
+    written.write_all(text.as_bytes()).and_then(|()| written.sync_all()).with_context(|| format!("writing {name}"))
+}
+
+/// Reads a namespace, and writes a policy that only observes. Nothing is changed on the cluster.
+pub(crate) async fn from_cluster(file: &Path, from: &ReadCluster, out: Out) -> anyhow::Result<()> {
+    is_free(file)?;
+    let context = Context::of(&from.kube, Otherwise::Current)?;
+    let namespace =
+        from.namespace.clone().or_else(|| context.namespace.clone()).unwrap_or_else(|| "default".to_owned());
+    let application = match &from.app {
+        Some(name) => name.clone(),
+        None => AppName::new(&namespace).map_err(|error| {
+            exit::usage(format!("{error}: an application cannot be called as this namespace. Say --app NAME"))
+        })?,
+    };
+    let seen = see(&context.client().await?, &namespace).await?;
+    let text = first_policy(&seen, &application, &from.env, &context.name, &namespace, out.screen)?;
+    write(file, &text)?;
+    let (name, target) = (file.display().to_string(), format!("{application}/{}", from.env));
+    let left: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# Left out: ")).collect();
+    let value =
+        json!({ "file": name, "target": target, "context": context.name, "namespace": namespace, "left_out": left });
+    out.answer(&value, || {
+        let mut words = format!(
+            "Wrote {name}: {target} as the namespace {namespace} of {} is now. It only observes.\n",
+            context.shown()
+        );
+        for line in &left {
+            words = format!("{words}\nLeft out       {}", out.screen.safe(line));
+        }
+        format!(
+            "{words}\nIn words       portcullis policy explain {name}\n\
+             In the way     portcullis cluster doctor {target} --policy {name}\n\
+             Then           PORTCULLIS_EVENTS_TOKEN=... portcullis serve --policy {name} --data DIR --cluster kubeconfig"
+        )
+    })
+}
+
+/// The policy, which the check accepts.
+fn first_policy(
+    seen: &Seen,
+    application: &AppName,
+    environment: &EnvName,
+    cluster: &str,
+    namespace: &str,
+    screen: Screen,
+) -> anyhow::Result<String> {
+    let text = policy_of(seen, &Place { application, environment, cluster, namespace }).map_err(exit::not_found)?;
+    let report = portcullis_policy::check(&[("the policy".to_owned(), text.clone())]);
+    if report.failed() {
+        let shown = words(&report, Screen { colour: false, ..screen });
+        return Err(exit::usage(format!(
+            "what runs in {namespace} does not make a policy that works; nothing was written\n\n{shown}"
+        )));
+    }
+    Ok(text)
 }
 
 type AskLine<'a> = dyn FnMut(&str) -> anyhow::Result<Option<String>> + 'a;
@@ -210,6 +275,29 @@ mod tests {
         let report = portcullis_policy::check(&[("first.yaml".to_owned(), text.clone())]);
         assert!(!report.failed(), "{}\n{text}", words(&report, Screen::PLAIN));
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn what_runs_in_a_namespace_becomes_a_policy_that_observes_and_nothing_becomes_none() {
+        let labels = json!({ "app": "web" });
+        let deployment = json!({ "metadata": { "name": "web" }, "spec": { "template": { "metadata": { "labels": labels },
+            "spec": { "containers": [{ "name": "web", "image": "ghcr.io/example/web:1" }] } } } });
+        let front = json!({ "metadata": { "name": "web" }, "spec": { "selector": labels, "ports": [{ "port": 80 }] } });
+        let seen = Seen { deployments: vec![deployment], services: vec![front], ..Seen::default() };
+        let (app, env) = (AppName::new("shop").unwrap(), EnvName::new("production").unwrap());
+        let text = first_policy(&seen, &app, &env, "prod", "shop", Screen::PLAIN).unwrap();
+        assert!(text.contains("    mode: observe") && text.contains("    cluster: prod"), "{text}");
+        let error = first_policy(&Seen::default(), &app, &env, "prod", "shop", Screen::PLAIN).unwrap_err();
+        assert!(error.to_string().contains("namespace shop"), "{error}");
+    }
+
+    #[test]
+    fn an_existing_file_is_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("portcullis.yaml");
+        write(&file, "a").unwrap();
+        assert!(is_free(&file).is_err() && write(&file, "b").is_err());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "a");
     }
 
     #[test]

@@ -341,7 +341,12 @@ impl Narrator {
                 Some(Action::RunTest { test, .. }) => ("verified", format!("{}: {note}", test.name), Good, true),
                 _ => ("verified", note.clone(), Good, true),
             },
-            Outcome::TestFailed { why } => ("TEST FAILED", format!("{what}: {why}"), Bad, true),
+            Outcome::TestFailed { why } => match action {
+                Some(Action::RunTest { test, .. }) if !test.on_failure.is_stop() => {
+                    ("test failed", format!("{}: {why}; it stops nothing", test.name), Warn, true)
+                }
+                _ => ("TEST FAILED", format!("{what}: {why}"), Bad, true),
+            },
             Outcome::Measured { .. } => ("measured", what, Dim, false),
             Outcome::Observed(_) => ("observed", "the objects of the environment".into(), Dim, false),
             Outcome::Failed { why } => ("failed once", format!("{what}: {why}; tried again"), Warn, false),

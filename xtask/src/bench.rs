@@ -38,6 +38,13 @@ enum Subject {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// The Kubernetes adapter on a real control plane: requests lost, switch, rollback, backup, a large release (root; Go)
+    #[command(disable_help_flag = true)]
+    Kubernetes {
+        /// Handed to the benchmark, e.g. `--output json`, `--only switch,backup`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
 }
 
 /// Builds and runs one benchmark.
@@ -55,6 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Subject::Lambda { args } => {
             ("lambda", args, vec!["--programs".into(), dist::programs(BESIDE)?.into_os_string()])
         }
+        Subject::Kubernetes { args } => ("kubernetes", args, Vec::new()),
     };
     let mut bench = cargo(["run", "--profile", "bench", "-p", "portcullis-bench", "--", subject]);
     if matches!(args.subject, Subject::Lambda { .. }) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::builder::PossibleValuesParser;
 
-use crate::step::{cargo, in_words, root, run as run_step};
+use crate::step::{self, cargo, in_words, root, run as run_step};
 use crate::{fuzz, python, test, tools};
 
 /// One step, and what it leaves to say at the end although it passed.
@@ -26,19 +26,8 @@ const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the sources are formatted", run: |_| plain(&["fmt", "--all", "--check"]) },
     Step {
         name: "clippy",
-        about: "no warning of the compiler or of clippy, in any target",
-        run: |_| {
-            plain(&[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--features",
-                test::FUNCTIONS_FEATURES,
-                "--",
-                "-D",
-                "warnings",
-            ])
-        },
+        about: "no warning of the compiler or of clippy, in the build that the tests are run of",
+        run: |_| test::lint().map(|()| None),
     },
     Step { name: "test", about: "cargo xtask test", run: |_| test::run(&test::Args::all()).map(|()| None) },
     Step { name: "docs", about: "the documentation builds without a warning", run: |_| docs() },
@@ -70,6 +59,7 @@ pub(crate) struct Args {
 /// # Errors
 /// The first step that fails, by name, with the command that runs it alone.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    step::lint_all_builds();
     let chosen = choose(&args.steps)?;
     let mut passed: Vec<(&str, Duration)> = Vec::new();
     let mut warnings = Vec::new();

@@ -1,12 +1,13 @@
 //! The project's own commands, run as `cargo xtask COMMAND`.
 //!
-//! One file per command ([`mod@test`], [`ci`], [`simulate`], [`fuzz`], [`mutants`], [`mod@bench`], [`stack`], [`dist`]); [`step`] runs
-//! a child and prints it first, [`tools`] knows the pinned cargo plugins, [`python`] and [`maven`] the pinned programs of
-//! other worlds. It must not know the product: it only starts cargo and reports, so that whatever it does can also be typed by
-//! hand from what it prints. Start reading at [`Command`].
+//! One file per command ([`mod@test`], [`ci`], [`simulate`], [`fuzz`], [`mutants`], [`mod@bench`], [`stack`], [`cluster`],
+//! [`dist`]); [`step`] runs a child and prints it first, [`tools`] knows the pinned cargo plugins, [`python`] and [`maven`]
+//! the pinned programs of other worlds. It must not know the product: it only starts cargo and reports, so that whatever it
+//! does can also be typed by hand from what it prints. Start reading at [`Command`].
 
 mod bench;
 mod ci;
+mod cluster;
 mod dist;
 mod fuzz;
 mod maven;
@@ -49,6 +50,8 @@ enum Command {
     Bench(bench::Args),
     /// Run the whole AWS stack on this machine: every function a process, on an emulator, wired as the templates say
     Stack(stack::Args),
+    /// Run a Kubernetes cluster for tests on this machine, in the background
+    Cluster(cluster::Args),
     /// Make the archives of a release: every Lambda function, their checksums, their bills of materials
     Dist(dist::Args),
 }
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Mutants(args) => mutants::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Stack(args) => stack::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Dist(args) => dist::run(&args),
     };
     match done {

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -19,10 +20,23 @@ pub(crate) fn build_dir() -> Result<PathBuf> {
     Ok(exe.parent().map(Path::to_path_buf).unwrap_or_default())
 }
 
+/// What lints with each compilation, as cargo is told of it.
+const LINT_VARIABLE: &str = "RUSTC_WORKSPACE_WRAPPER";
+static LINTS: AtomicBool = AtomicBool::new(false);
+
+/// From now on the compiler says what clippy says, and every warning is an error: one build of the tests is compiled and
+/// linted at once. `.ci/run` sets the variable itself, for the same.
+pub(crate) fn lint_all_builds() {
+    LINTS.store(true, Ordering::Relaxed);
+}
+
 /// A cargo command at the root of the work tree, with the toolchain that runs us.
 pub(crate) fn cargo<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).args(args);
+    if LINTS.load(Ordering::Relaxed) {
+        command.env(LINT_VARIABLE, root().join(".ci/lint"));
+    }
     // `cargo run` tells us about *this* package. Left in place, build scripts that watch these variables would be run
     // again each time a person alternates between `cargo xtask test` and `cargo test`.
     for (name, _) in std::env::vars_os() {
@@ -35,6 +49,13 @@ pub(crate) fn cargo<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Comma
 
 fn is_set_by_cargo_run(name: &str) -> bool {
     name.starts_with("CARGO_PKG_") || matches!(name, "CARGO_MANIFEST_DIR" | "CARGO_MANIFEST_PATH" | "CARGO_BIN_NAME")
+}
+
+/// A command of cargo for what is not ours: nothing of it is linted.
+pub(crate) fn foreign_cargo<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
+    let mut command = cargo(args);
+    command.env_remove(LINT_VARIABLE);
+    command
 }
 
 /// Builds a program of the proofs with the profile `proof`; the command that starts it at the root of the work tree.
@@ -72,6 +93,7 @@ fn show(command: &Command) -> String {
     for (name, value) in command.get_envs() {
         if let (Some(name), Some(value)) = (name.to_str(), value)
             && name != "PATH"
+            && name != LINT_VARIABLE
         {
             words.push(format!("{name}={}", quoted(&value.to_string_lossy())));
         }

@@ -1,10 +1,10 @@
 //! `cargo xtask test [PART] [-- ARGS]`: sets up whatever the tests need, then runs them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::builder::PossibleValuesParser;
 
 use crate::step::{build_dir, cargo, in_words, run as run_step};
@@ -26,6 +26,11 @@ pub(crate) const FUNCTIONS_VARIABLE: &str = "PORTCULLIS_FUNCTIONS";
 /// How the driver is built for them: with a local cluster behind it, and with the deaths that tests ask for.
 pub(crate) const FUNCTIONS_FEATURES: &str = "run-release/local-cluster,run-release/faults";
 
+/// Where tests find a Kubernetes cluster: the absolute path of its kubeconfig.
+const KUBECONFIG_VARIABLE: &str = "PORTCULLIS_TEST_KUBECONFIG";
+/// The program that is one, with nodes that make up containers.
+const CLUSTER: &str = "cluster";
+
 /// What is run on DynamoDB Local as well.
 const LEDGER: Run = Run::Usual(&["--test", "ledger"]);
 
@@ -36,12 +41,21 @@ struct Part {
     about: &'static str,
     /// What is run of them.
     runs: &'static [Run],
-    /// Whether the seeds of CI are played as well.
-    plays_seeds: bool,
-    /// Whether a test of this part starts the `portcullis` binary.
-    starts_the_binary: bool,
-    /// Whether a test of this part speaks to AWS's APIs, as an emulator has them, and starts the functions.
-    speaks_to_aws: bool,
+    /// What is set up for it.
+    needs: &'static [Need],
+}
+
+/// What a part of the tests needs beside itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// The seeds of CI, played as well.
+    Seeds,
+    /// The `portcullis` binary: a test starts it.
+    Binary,
+    /// An emulator of AWS's APIs, and the functions.
+    Aws,
+    /// A Kubernetes cluster.
+    Kubernetes,
 }
 
 /// One `cargo test`, by what it is given.
@@ -64,6 +78,12 @@ const USUAL: &[&str] = &[
     FUNCTIONS_FEATURES,
 ];
 
+impl Part {
+    fn needs(&self, what: Need) -> bool {
+        self.needs.contains(&what)
+    }
+}
+
 impl Run {
     fn command(&self) -> Command {
         let mut tests = cargo(["test", "--no-fail-fast"]);
@@ -81,71 +101,76 @@ const AWS: &[&str] = &[
     "--test", "stack", "--test", "stores", "--test", "template",
 ];
 
+/// What runs on a Kubernetes cluster, or is in the form of its objects.
+#[rustfmt::skip]
+const KUBERNETES: &[&str] = &[
+    "--test", "backup",
+    "--test", "contract",
+    "--test", "hostile_manifests",
+    "--test", "life",
+    "--test", "cluster",
+    "--test", "a_driver_wakes_up_after_the_rollback",
+    "--test", "a_fix_goes_over_a_version_that_is_sick",
+    "--test", "a_namespace_is_backed_up_and_brought_back",
+    "--test", "a_person_changed_the_service_by_hand",
+    "--test", "a_rolling_release_goes_there_and_back",
+    "--test", "a_selector_is_not_flipped_behind_a_load_balancer",
+    "--test", "a_worker_that_must_not_run_twice",
+    "--test", "an_autoscaler_acts_in_the_middle_of_a_release",
+    "--test", "everything_runs_under_the_generated_role",
+    "--test", "green_is_half_deployed",
+    "--test", "only_released_digests_come_in",
+    "--test", "switches_and_rollbacks_lose_no_request",
+    "--test", "the_api_server_answers_badly",
+    "--test", "the_api_server_dies_in_the_middle_of_a_switch",
+    "--test", "traffic_moves_by_weights",
+];
+
 /// Every part; a new one is one more line.
 const PARTS: &[Part] = &[
     Part {
         name: "all",
         about: "everything below (the default)",
         runs: &[Run::Usual(&[]), Run::Proof(&["-p", "portcullis-model", "-p", "portcullis-simulator"])],
-        plays_seeds: true,
-        starts_the_binary: true,
-        speaks_to_aws: true,
+        needs: &[Need::Seeds, Need::Binary, Need::Aws, Need::Kubernetes],
     },
-    Part {
-        name: "unit",
-        about: "what stands beside the code",
-        runs: &[Run::Usual(&["--lib", "--bins"])],
-        plays_seeds: false,
-        starts_the_binary: false,
-        speaks_to_aws: false,
-    },
+    Part { name: "unit", about: "what stands beside the code", runs: &[Run::Usual(&["--lib", "--bins"])], needs: &[] },
     Part {
         name: "integration",
         about: "what crosses modules and crates, on fakes and on real processes",
         runs: &[Run::Usual(&["--test", "*"])],
-        plays_seeds: false,
-        starts_the_binary: true,
-        speaks_to_aws: true,
+        needs: &[Need::Binary, Need::Aws, Need::Kubernetes],
     },
-    Part {
-        name: "doc",
-        about: "the examples in the documentation",
-        runs: &[Run::Usual(&["--doc"])],
-        plays_seeds: false,
-        starts_the_binary: false,
-        speaks_to_aws: false,
-    },
+    Part { name: "doc", about: "the examples in the documentation", runs: &[Run::Usual(&["--doc"])], needs: &[] },
     Part {
         name: "crash",
         about: "kill -9 of `serve` during releases under load (a share of `integration`)",
         runs: &[Run::Usual(&["--test", "crash"])],
-        plays_seeds: false,
-        starts_the_binary: true,
-        speaks_to_aws: false,
+        needs: &[Need::Binary],
     },
     Part {
         name: "aws",
         about: "the AWS adapters and the functions, on an emulator of AWS's APIs (installed when missing)",
         runs: &[Run::Usual(AWS)],
-        plays_seeds: false,
-        starts_the_binary: true,
-        speaks_to_aws: true,
+        needs: &[Need::Binary, Need::Aws],
+    },
+    Part {
+        name: "kubernetes",
+        about: "the Kubernetes adapter on a real control plane, built when it is not cached (root; Go)",
+        runs: &[Run::Usual(KUBERNETES)],
+        needs: &[Need::Kubernetes],
     },
     Part {
         name: "model",
         about: "the model checker, optimised: every interleaving of small worlds",
         runs: &[Run::Proof(&["-p", "portcullis-model"])],
-        plays_seeds: false,
-        starts_the_binary: false,
-        speaks_to_aws: false,
+        needs: &[],
     },
     Part {
         name: "simulate",
         about: "the simulator, optimised: its tests, then the same few thousand seeds each time",
         runs: &[Run::Proof(&["-p", "portcullis-simulator"])],
-        plays_seeds: true,
-        starts_the_binary: false,
-        speaks_to_aws: false,
+        needs: &[Need::Seeds],
     },
 ];
 
@@ -178,22 +203,29 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let Some(part) = PARTS.iter().find(|part| part.name == args.part) else {
         bail!("there is no part {:?} of the tests\n{}", args.part, parts_in_words());
     };
-    let moto = part.speaks_to_aws.then(|| python::MOTO.path()).transpose()?;
-    let mut programs = if part.speaks_to_aws { dist::functions()? } else { Vec::new() };
-    if part.starts_the_binary {
+    let moto = part.needs(Need::Aws).then(|| python::MOTO.path()).transpose()?;
+    let mut programs = if part.needs(Need::Aws) { dist::functions()? } else { Vec::new() };
+    if part.needs(Need::Binary) {
         programs.push(BINARY.to_owned());
     }
+    if part.needs(Need::Kubernetes) {
+        programs.push(CLUSTER.to_owned());
+    }
     let folder = build(&programs)?;
+    let cluster = if part.needs(Need::Kubernetes) { Cluster::of_its_own(&folder)? } else { None };
     let run = |run: &Run, and: Option<(&str, PathBuf)>| {
         let mut tests = run.command();
         if !args.args.is_empty() {
             tests.arg("--").args(&args.args);
         }
-        if part.starts_the_binary {
+        if part.needs(Need::Binary) {
             tests.env(BINARY_VARIABLE, folder.join(file_of(BINARY)));
         }
         if let Some(moto) = &moto {
             tests.env(MOTO_VARIABLE, moto).env(FUNCTIONS_VARIABLE, &folder);
+        }
+        if let Some(cluster) = &cluster {
+            tests.env(KUBECONFIG_VARIABLE, cluster.kubeconfig());
         }
         run_step(tests.envs(and))
     };
@@ -205,13 +237,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         run(one, None)?;
     }
-    if part.speaks_to_aws {
+    if part.needs(Need::Aws) {
         match maven::dynamodb_local()? {
             Some(jars) => run(&LEDGER, Some((DYNAMODB_VARIABLE, jars)))?,
             None => eprintln!("\nno Java or no Maven: the ledger was tested on moto alone, not on DynamoDB Local"),
         }
     }
-    if part.plays_seeds && args.args.is_empty() {
+    if part.needs(Need::Seeds) && args.args.is_empty() {
         simulate::run(&simulate::Args::ci())?;
     }
     eprintln!("\ntests ({}): passed in {}", part.name, in_words(begun.elapsed()));
@@ -240,13 +272,33 @@ pub(crate) fn functions() -> Result<PathBuf> {
     build(&dist::functions()?)
 }
 
+/// Builds all tests but the proofs', which are built when they are run, and runs none. What it builds with is what they
+/// are run with, so nothing is compiled twice.
+///
+/// # Errors
+/// Something does not build.
+pub(crate) fn lint() -> Result<()> {
+    run_step(Run::Usual(&[]).command().arg("--no-run"))
+}
+
 /// Builds `portcullis` in the selection of the tests: by itself it would be compiled once more, with all it needs.
 ///
 /// # Errors
 /// It does not build.
 pub(crate) fn portcullis() -> Result<PathBuf> {
-    let program = "portcullis".to_owned();
-    Ok(build(std::slice::from_ref(&program))?.join(file_of(&program)))
+    program(BINARY)
+}
+
+/// Builds the program that is a Kubernetes cluster, in the same selection.
+///
+/// # Errors
+/// It does not build.
+pub(crate) fn cluster() -> Result<PathBuf> {
+    program(CLUSTER)
+}
+
+fn program(name: &str) -> Result<PathBuf> {
+    Ok(build(&[name.to_owned()])?.join(file_of(name)))
 }
 
 /// Builds these programs in the selection of the tests; the folder they are in.
@@ -265,6 +317,59 @@ fn build(programs: &[String]) -> Result<PathBuf> {
         bail!("cargo built no {}: run xtask with the same profile and target as the tests", missing.display());
     }
     Ok(folder)
+}
+
+/// A Kubernetes cluster that all test programs of one run share. It ends with this.
+struct Cluster {
+    state: PathBuf,
+    process: Child,
+}
+
+impl Cluster {
+    /// Between two looks whether it is up.
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    /// Starts one, unless a person has named theirs. None = theirs is used, or this machine can have none: the tests say
+    /// so then, and fail where `CI` is set.
+    fn of_its_own(programs: &Path) -> Result<Option<Self>> {
+        if std::env::var_os(KUBECONFIG_VARIABLE).is_some() {
+            return Ok(None);
+        }
+        let target = programs.parent().context("finding the folder of the builds")?;
+        // Beside that of `cargo xtask cluster up`, which may run.
+        let state = target.join(format!("cluster-of-tests-{}", std::process::id()));
+        let program = programs.join(file_of(CLUSTER));
+        let process = Command::new(&program).arg("--state").arg(&state).stdin(Stdio::null()).spawn();
+        let mut cluster = Self { state, process: process.with_context(|| format!("starting {}", program.display()))? };
+        while !cluster.state.join("ready").exists() {
+            // It has said why.
+            if cluster.process.try_wait()?.is_some() {
+                return Ok(None);
+            }
+            std::thread::sleep(Self::PAUSE);
+        }
+        Ok(Some(cluster))
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.state.join("kubeconfig")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // One that ended by itself is not to be told: its number may be another's by now.
+        if matches!(self.process.try_wait(), Ok(None)) {
+            // A shell has `kill` built in where no such program is installed.
+            let told = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.process.id())]).status();
+            if !told.is_ok_and(|told| told.success()) {
+                let _ = self.process.kill();
+            }
+            let _ = self.process.wait();
+        }
+        // What it left is of no use to anybody.
+        let _ = std::fs::remove_dir_all(&self.state);
+    }
 }
 
 fn file_of(program: &str) -> String {
@@ -298,6 +403,19 @@ mod tests {
                 if path.extension().is_some_and(|ending| ending == "rs") || path.join("main.rs").is_file() {
                     let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
                     assert!(AWS.contains(&name.as_str()), "{folder} has {name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_part_kubernetes_has_every_test_program_of_its_crates() {
+        for folder in ["shared/kubernetes/tests", "tests/kubernetes/tests"] {
+            for entry in std::fs::read_dir(crate::step::root().join(folder)).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|ending| ending == "rs") || path.join("main.rs").is_file() {
+                    let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+                    assert!(KUBERNETES.contains(&name.as_str()), "{folder} has {name}");
                 }
             }
         }

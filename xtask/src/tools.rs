@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::step::{cargo, in_words, root, run as run_step};
+use crate::step::{foreign_cargo, in_words, root, run as run_step};
 
 /// A cargo plugin in the one version that every machine uses.
 pub(crate) struct Tool {
@@ -33,7 +33,7 @@ impl Tool {
     /// path nor under `target/tools`.
     pub(crate) fn command(&self, args: &[&str]) -> Result<Command> {
         self.ensure()?;
-        let mut command = cargo([self.subcommand()]);
+        let mut command = foreign_cargo([self.subcommand()]);
         command.args(args).env("PATH", path_with_tools()?);
         Ok(command)
     }
@@ -49,7 +49,7 @@ impl Tool {
 
     fn is_found(&self) -> bool {
         let Ok(path) = path_with_tools() else { return false };
-        let asked = cargo([self.subcommand(), "--version"]).env("PATH", path).stderr(Stdio::null()).output();
+        let asked = foreign_cargo([self.subcommand(), "--version"]).env("PATH", path).stderr(Stdio::null()).output();
         asked.is_ok_and(|said| {
             said.status.success() && names_version(&String::from_utf8_lossy(&said.stdout), self.version)
         })
@@ -57,7 +57,8 @@ impl Tool {
 
     fn install(&self) -> Result<()> {
         let begun = Instant::now();
-        let mut install = cargo(["install", "--locked", self.package, "--version", self.version, "--force", "--root"]);
+        let mut install =
+            foreign_cargo(["install", "--locked", self.package, "--version", self.version, "--force", "--root"]);
         // Used for seconds, so built quickly: a slower tool costs less than the optimiser.
         install
             .arg(home())

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
+use super::ServeCluster;
 use crate::exit;
 
 const HEADING: &str = "On AWS";
@@ -133,6 +134,8 @@ pub(crate) struct Adapters {
     pub(crate) ecr: bool,
     /// Whether metrics and alarms are CloudWatch's; else the local cluster's.
     pub(crate) cloudwatch: bool,
+    /// Whether clusters are those of EKS, each reached with its environment's role.
+    pub(crate) eks: bool,
     /// What roles are told when they are assumed.
     pub(crate) external_id: Option<String>,
 }
@@ -145,11 +148,16 @@ impl Adapters {
 }
 
 impl AdapterFlags {
+    /// Whether the local cluster's metrics were asked for by name.
+    pub(crate) fn says_local_metrics(&self) -> bool {
+        self.metrics == Some(MetricsKind::Local)
+    }
+
     /// What was chosen.
     ///
     /// # Errors
     /// Options contradict each other, one lacks another, or this binary was built without AWS.
-    pub(crate) fn chosen(self) -> anyhow::Result<Adapters> {
+    pub(crate) fn chosen(self, cluster: ServeCluster) -> anyhow::Result<Adapters> {
         let needs = |one: &str, other: &str| Err(exit::usage(format!("{one} needs {other}")));
         let idle = |one: &str, other: &str| {
             Err(exit::usage(format!(
@@ -179,10 +187,11 @@ impl AdapterFlags {
             queue,
             blobs: self.blobs,
             policies: self.policy_location,
+            eks: cluster == ServeCluster::Eks,
             external_id: self.external_id.filter(|id| !id.is_empty()),
         };
-        if adapters.external_id.is_some() && !adapters.ecr && !adapters.cloudwatch {
-            return idle("--external-id", "--registry ecr or --metrics cloudwatch, which assume roles");
+        if adapters.external_id.is_some() && !adapters.ecr && !adapters.cloudwatch && !adapters.eks {
+            return idle("--external-id", "--registry ecr, --metrics cloudwatch or --cluster eks, which assume roles");
         }
         if adapters.on_aws() && !cfg!(feature = "aws") {
             return Err(exit::usage("this binary was built without AWS: build it with the cargo feature `aws`"));
@@ -202,7 +211,7 @@ mod tests {
     fn chosen(more: &[&str]) -> anyhow::Result<Adapters> {
         let line = ["portcullis", "serve", "--policy", "p.yaml", "--data", "d"].iter().chain(more);
         let Command::Serve(serve) = Cli::try_parse_from(line).unwrap().command else { panic!("another command") };
-        serve.adapters.chosen()
+        serve.adapters.chosen(serve.cluster)
     }
 
     const LEDGER: [&str; 4] = ["--ledger", "dynamodb", "--table", "ledger"];
@@ -212,6 +221,14 @@ mod tests {
         assert_eq!(chosen(&[]).unwrap(), Adapters::default());
         let embedded = ["--ledger", "sqlite", "--queue", "sqlite", "--registry", "files", "--metrics", "local"];
         assert!(!chosen(&embedded).unwrap().on_aws());
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn clusters_of_eks_are_reached_through_aws() {
+        let eks = chosen(&["--cluster", "eks", "--external-id", "volteryde"]).unwrap();
+        assert!(eks.eks && eks.on_aws());
+        assert_eq!(eks.external_id.as_deref(), Some("volteryde"));
     }
 
     #[cfg(feature = "aws")]
@@ -243,6 +260,7 @@ mod tests {
             (&["--queue-url", "https://sqs.example/wakes"], "--queue sqs"),
             (&sqs, "--ledger sqlite"),
             (&["--external-id", "volteryde"], "--registry ecr"),
+            (&["--external-id", "volteryde", "--cluster", "kubeconfig"], "--cluster eks"),
         ] {
             let error = chosen(more).unwrap_err();
             let stop = error.downcast_ref::<Stop>().unwrap();

@@ -16,7 +16,13 @@ use crate::{ask, exit};
 /// Does what was said.
 pub(crate) async fn run(command: Command, out: Out) -> anyhow::Result<()> {
     match command {
-        Command::Rollback { target, to, reason, yes, place } => {
+        Command::Rollback { target, to: _, reason, yes, direct, place: _ } if direct.direct => {
+            super::direct::run(&target, &reason, yes, &direct, out).await
+        }
+        Command::Rollback { direct, .. } if direct.kube.context.is_some() => {
+            Err(exit::usage("--context is for --direct: a server knows its clusters by the policy"))
+        }
+        Command::Rollback { target, to, reason, yes, direct: _, place } => {
             roll_back(&target, to.map(ReleaseId), reason, yes, &Backend::open(&place, out.screen)?, out).await
         }
         Command::Accept { target, alarm, release, place } => {

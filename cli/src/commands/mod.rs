@@ -1,6 +1,9 @@
 //! What each command does. One file per family.
 
+mod backup;
+mod cluster;
 mod control;
+mod direct;
 mod freeze;
 mod glass;
 mod people;
@@ -25,7 +28,10 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Quarantine(command) => control::quarantine(command, out).await,
         Command::Person(command) => people::run(command, out),
         Command::Policy(command) => policy::run(command, out),
-        Command::Init { file } => init::run(&file, out),
+        Command::Cluster(command) => Box::pin(cluster::run(command, out)).await,
+        Command::Backup(command) => Box::pin(backup::run(command, out)).await,
+        Command::Init { file, from } if from.from_cluster => init::from_cluster(&file, &from, out).await,
+        Command::Init { file, .. } => init::run(&file, out),
         Command::Replay { events, policy } => replay::run(&events, &policy, out),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());

@@ -1,4 +1,4 @@
-//! The main job on one machine: a good release goes live, a bad one is rolled back by itself, under real load.
+//! The main job on one machine, or on a cluster of Kubernetes: a good release goes live, a bad one is rolled back by itself, under real load.
 //!
 //! Nothing here decides anything about a release: the demo starts the server that everybody runs, posts to it the
 //! events that AWS would, answers as a person would, and tells what the ledger says. Start reading at [`run`];
@@ -7,6 +7,7 @@
 mod chart;
 mod ending;
 mod folder;
+mod kubernetes;
 mod story;
 mod world;
 
@@ -15,8 +16,8 @@ use serde_json::json;
 
 use self::story::{Expect, Story};
 use self::world::World;
-use crate::args::{Demo, LogForm, Output};
-use crate::exit::{Exit, Stop};
+use crate::args::{ClusterKind, Demo, LogForm, Output};
+use crate::exit::{self, Exit, Stop};
 use crate::out::Out;
 use crate::serve;
 
@@ -31,12 +32,21 @@ pub(crate) async fn run(flags: Demo, out: Out) -> anyhow::Result<()> {
         serve::log::start(LogForm::Text);
     }
     let teller = Teller { out };
+    usable(&flags)?;
     folder::prepare(&flags.data, flags.keep)?;
-    teller.say(&format!(
-        "Three services on this machine, {} requests/s, nothing leaves it. About 20 seconds.",
-        flags.rate
-    ))?;
-    let world = World::start(&flags, out.screen).await?;
+    let here = flags.cluster == ClusterKind::Local;
+    if here {
+        let rate = flags.rate.unwrap_or(world::RATE);
+        teller
+            .say(&format!("Three services on this machine, {rate} requests/s, nothing leaves it. About 20 seconds."))?;
+    } else {
+        teller.say("Three services come up in a namespace of their own, and are adopted. About a minute.")?;
+    }
+    let world = Box::pin(World::start(&flags, out.screen)).await?;
+    if !here {
+        let place = out.screen.safe(&world.place());
+        teller.say(&format!("They run {place}: {} requests/s. About a minute more.", world.rate))?;
+    }
     let told = tell(&flags, &world, teller).await;
     let ended = match told {
         Ok((good, bad)) => ending::of(&world, good, bad).await,
@@ -58,6 +68,19 @@ pub(crate) async fn run(flags: Demo, out: Out) -> anyhow::Result<()> {
     Err(Stop { code: Exit::Failed, words }.into())
 }
 
+/// What is said of a cluster means something only where there is one.
+fn usable(flags: &Demo) -> anyhow::Result<()> {
+    match flags.cluster {
+        ClusterKind::Kubeconfig if flags.keep => Err(exit::usage(
+            "--keep goes on with an earlier demo, and one on a cluster leaves nothing there to go on with",
+        )),
+        ClusterKind::Local if flags.kube.context.is_some() => {
+            Err(exit::usage("--context means nothing without --cluster kubeconfig: say both"))
+        }
+        ClusterKind::Local | ClusterKind::Kubeconfig => Ok(()),
+    }
+}
+
 /// Both releases, one after the other.
 async fn tell(flags: &Demo, world: &World, teller: Teller) -> anyhow::Result<(story::Told, story::Told)> {
     let good = world.good();
@@ -65,7 +88,8 @@ async fn tell(flags: &Demo, world: &World, teller: Teller) -> anyhow::Result<(st
     let mut story = Story::new(world, teller, flags.yes);
     world.rest(BEFORE).await;
     let first = story.release(&good, Expect::Live, "a good build").await?;
-    let second = story.release(&bad, Expect::RolledBack, "fails 1 request in 5").await?;
+    let what = if world.is_elsewhere() { "a bad build" } else { "fails 1 request in 5" };
+    let second = story.release(&bad, Expect::RolledBack, what).await?;
     world.rest(AFTER).await;
     Ok((first, second))
 }

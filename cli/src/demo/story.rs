@@ -23,10 +23,11 @@ use crate::words::{Line, Narrator};
 
 /// How often the ledger is read.
 const LOOK: Duration = Duration::from_millis(20);
-/// A release that is not over after so long without a question to a person did not go as shown.
-const PATIENCE: Millis = Millis::seconds(90);
+/// A release that is not over after so long without a question to a person did not go as shown: on this machine, and on
+/// a cluster, where images may have to be pulled.
+const PATIENCE: (Millis, Millis) = (Millis::seconds(90), Millis::minutes(6));
 /// The pods of before are let go within so long.
-const SETTLING: Millis = Millis::seconds(10);
+const SETTLING: (Millis, Millis) = (Millis::seconds(10), Millis::seconds(60));
 /// Columns of the verb.
 const VERB: usize = 17;
 
@@ -121,19 +122,20 @@ impl<'a> Story<'a> {
             &format!("{} {source}", pad(&format!("{images} of {images}"), 28)),
             Tone::Plain,
         )?;
-        let mut deadline = self.now() + PATIENCE;
+        let patience = self.either(PATIENCE);
+        let mut deadline = self.now() + patience;
         while !running.ended {
             if self.now() > deadline {
                 let state = self.fold.summaries().next().map(|release| release.state.name());
                 let state = state.unwrap_or("not even opened");
-                anyhow::bail!("release {next} took longer than {PATIENCE}: it is {state}");
+                anyhow::bail!("release {next} took longer than {patience}: it is {state}");
             }
             for event in self.news().await? {
                 self.fold.absorb(&event);
                 self.tell(&event, &mut running)?;
             }
             if self.ask(&mut running).await? {
-                deadline = self.now() + PATIENCE;
+                deadline = self.now() + patience;
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -147,7 +149,7 @@ impl<'a> Story<'a> {
     /// Reads what is in the ledger already, and waits until the pods of before are let go: until then the next
     /// release would wait for its turn.
     async fn catch_up(&mut self) -> anyhow::Result<()> {
-        let deadline = self.now() + SETTLING;
+        let deadline = self.now() + self.either(SETTLING);
         loop {
             for event in self.news().await? {
                 self.fold.absorb(&event);
@@ -161,6 +163,11 @@ impl<'a> Story<'a> {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// The first of them on this machine, the second on a cluster.
+    fn either(&self, (here, elsewhere): (Millis, Millis)) -> Millis {
+        if self.world.is_elsewhere() { elsewhere } else { here }
     }
 
     async fn news(&self) -> anyhow::Result<Vec<Event>> {

@@ -1,6 +1,9 @@
 //! The demo's world: the server, a cluster with three services under load, a registry and a source of commits.
+//!
+//! The cluster is this machine's, or one of Kubernetes ([`super::kubernetes`]).
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,20 +13,21 @@ use portcullis_domain::facts::{ImageFact, ScanFact, ScanStatus};
 use portcullis_domain::names::{CommitSha, Identity, Repository, ServiceName, Subject, Tag, TargetId};
 use portcullis_domain::policy::Severity;
 use portcullis_domain::time::{Millis, Timestamp};
-use portcullis_embedded::local::Build;
 use portcullis_embedded::local::load::{Load, LoadOptions, LoadReport};
+use portcullis_embedded::local::{Build, LocalCluster};
 use portcullis_embedded::registry::FileRegistry;
 use portcullis_embedded::source::{FileSource, SourceCommit};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::kubernetes::{CLUSTER, Ground};
 use crate::api::{Answered, Ask};
-use crate::args::{Adapters, Demo};
+use crate::args::{Adapters, ClusterKind, Demo};
 use crate::client::Client;
 use crate::layout::Layout;
 use crate::serve::token::EventsTokens;
-use crate::serve::{Stack, StackOptions};
+use crate::serve::{On, Stack, StackOptions};
 use crate::show::screen::Screen;
 use crate::view::Library;
 
@@ -36,8 +40,10 @@ const SCAN: &str = include_str!("../../../events/ecr/image-scan-complete.json");
 /// The registry of the policy.
 const REGISTRY: &str = "444444444444.dkr.ecr.us-east-1.amazonaws.com";
 /// Service, whether it is a worker, replicas.
-const SERVICES: [(&str, bool, u32); 3] =
+pub(super) const SERVICES: [(&str, bool, u32); 3] =
     [("nestjs-service", false, 2), ("springboot-service", false, 2), ("temporal-workers", true, 1)];
+/// Requests per second on this machine where none are said.
+pub(super) const RATE: u32 = 400;
 /// Kept-alive connections to each service.
 const CONNECTIONS: usize = 8;
 
@@ -51,6 +57,8 @@ pub(crate) struct Version {
     title: String,
     parent: Option<CommitSha>,
     error_every: Option<u32>,
+    /// On a cluster of Kubernetes, the image of all its services.
+    image: Option<Digest>,
 }
 
 /// Everything that the demo runs.
@@ -65,7 +73,10 @@ pub(crate) struct World {
     pub(crate) began: Timestamp,
     /// The version that serves at the beginning.
     pub(crate) baseline: Version,
+    /// Requests per second.
+    pub(crate) rate: u32,
     first: u64,
+    ground: Option<Ground>,
     loads: Vec<Load>,
     registry: FileRegistry,
     source: FileSource,
@@ -76,55 +87,88 @@ pub(crate) struct World {
 impl World {
     /// Starts the server, the baseline and the load.
     pub(crate) async fn start(flags: &Demo, screen: Screen) -> anyhow::Result<Self> {
-        let policy = flags.data.join("policy.yaml");
-        std::fs::write(&policy, POLICY).with_context(|| format!("writing {}", policy.display()))?;
-        let events_token = random()?;
-        let stack = Stack::start(StackOptions {
-            policy: vec![policy],
-            data: flags.data.clone(),
-            listen: ([127, 0, 0, 1], 0).into(),
-            tokens: EventsTokens::parse(events_token.expose_secret())?,
-            screen,
-            adapters: Adapters::default(),
-        })
-        .await?;
-        let address = format!("http://{}", stack.address);
-        let who = Subject::new("demo")?;
-        stack.people.remove(&who)?;
-        let person = Client::new(&address, stack.people.add(&who)?)?;
-        let layout = Layout::new(&flags.data);
-        let first = stack.ports.ledger.next_release().await?.0;
+        let target: TargetId = "demo/production".parse()?;
+        let ground = match flags.cluster {
+            ClusterKind::Local => None,
+            ClusterKind::Kubeconfig => Some(Ground::start(flags, &target).await?),
+        };
+        // What was made on a cluster is deleted again, whatever fails.
+        let made = async {
+            let (stack, token) = stack(flags, ground.as_ref(), screen).await?;
+            let parts = Parts::of(&stack, token, flags).await?;
+            anyhow::Ok((stack, parts))
+        };
+        let (stack, parts) = match made.await {
+            Ok(made) => made,
+            Err(error) => {
+                cleared(ground).await;
+                return Err(error);
+            }
+        };
         let mut world = Self {
-            target: "demo/production".parse()?,
+            target,
             library: Library::new(stack.ports.ledger.clone(), Some(stack.ports.policies.clone())),
             began: stack.ports.clock.now(),
             baseline: version(1, None, None, "The first version"),
-            first,
+            rate: flags.rate.unwrap_or_else(|| ground.as_ref().map_or(RATE, Ground::rate)),
+            first: parts.first,
             loads: Vec::new(),
-            registry: FileRegistry::new(&layout.registry())?,
-            source: FileSource::new(&layout.source())?,
-            events: Client::new(&address, events_token)?,
-            person,
+            registry: parts.registry,
+            source: parts.source,
+            events: parts.events,
+            person: parts.person,
+            ground,
             stack,
         };
-        world.baseline = world.serving_now().await?;
-        world.baseline().await?;
-        world.load(flags.rate)?;
-        Ok(world)
+        match world.begin().await {
+            Ok(()) => Ok(world),
+            Err(error) => {
+                cleared(world.ground.take()).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin(&mut self) -> anyhow::Result<()> {
+        self.baseline = self.named(self.baseline.clone(), 0);
+        self.baseline = self.serving_now().await?;
+        self.baseline().await?;
+        self.load()
+    }
+
+    /// On a cluster of Kubernetes a version is one of the images that were named, and is called as that.
+    fn named(&self, version: Version, at: usize) -> Version {
+        match self.ground.as_ref().and_then(|ground| ground.images.get(at)) {
+            Some(image) => Version { name: image.name.clone(), image: Some(image.digest), ..version },
+            None => version,
+        }
+    }
+
+    /// Where it runs, in words.
+    pub(crate) fn place(&self) -> String {
+        self.ground.as_ref().map_or_else(|| "on this machine".to_owned(), Ground::words)
+    }
+
+    /// Whether it is a cluster of Kubernetes, where everything takes longer.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.ground.is_some()
     }
 
     /// The next version: a good one.
     pub(crate) fn good(&self) -> Version {
-        version(self.first + 1, Some(&self.baseline), None, "Cache fare quotes")
+        self.named(version(self.first + 1, Some(&self.baseline), None, "Cache fare quotes"), 1)
     }
 
     /// The one after it: every fifth request fails.
     pub(crate) fn bad(&self) -> Version {
-        version(self.first + 2, Some(&self.good()), Some(5), "Read the currency of the cached quote")
+        self.named(version(self.first + 2, Some(&self.good()), Some(5), "Read the currency of the cached quote"), 2)
     }
 
     /// What an earlier demo left serving, or the first version.
     async fn serving_now(&self) -> anyhow::Result<Version> {
+        if self.ground.is_some() {
+            return Ok(self.baseline.clone());
+        }
         let name = service("nestjs-service")?;
         let targets = self.library.targets(self.began).await?;
         let live = targets.iter().find(|summary| summary.target == self.target);
@@ -137,19 +181,27 @@ impl World {
     /// Runs the first version where nothing runs yet.
     async fn baseline(&self) -> anyhow::Result<()> {
         self.store(&self.baseline)?;
+        let Some(local) = &self.stack.local else { return Ok(()) };
         let mut services = Vec::new();
         for (name, worker, replicas) in SERVICES {
             services.push((service(name)?, digest_of(&self.baseline, name), worker, replicas));
         }
-        self.stack.cluster.apply_baseline(&self.target, &services).await?;
-        Ok(self.stack.cluster.ready(&self.target, Millis::seconds(20)).await?)
+        local.apply_baseline(&self.target, &services).await?;
+        Ok(local.ready(&self.target, Millis::seconds(20)).await?)
     }
 
-    fn load(&mut self, rate: u32) -> anyhow::Result<()> {
+    fn address(&self, service: &ServiceName) -> Option<SocketAddr> {
+        match (&self.ground, &self.stack.local) {
+            (Some(ground), _) => ground.address(service),
+            (None, local) => local.as_deref().and_then(|local: &LocalCluster| local.address(&self.target, service)),
+        }
+    }
+
+    fn load(&mut self) -> anyhow::Result<()> {
         let serving: Vec<&str> = SERVICES.iter().filter(|(_, worker, _)| !worker).map(|(name, _, _)| *name).collect();
-        let share = rate / u32::try_from(serving.len()).unwrap_or(1).max(1);
+        let share = self.rate / u32::try_from(serving.len()).unwrap_or(1).max(1);
         for name in serving {
-            let address = self.stack.cluster.address(&self.target, &service(name)?);
+            let address = self.address(&service(name)?);
             let address = address.with_context(|| format!("{name} has no Service"))?;
             self.loads.push(Load::start(address, LoadOptions::per_second(share, CONNECTIONS)));
         }
@@ -167,6 +219,10 @@ impl World {
     /// From now on only these versions may answer.
     pub(crate) fn allow<'a>(&self, versions: impl IntoIterator<Item = &'a String>) {
         let versions: BTreeSet<String> = versions.into_iter().cloned().collect();
+        // A connection that is kept stays with its pod, whatever a Service says by then.
+        if let Some(ground) = &self.ground {
+            ground.renew();
+        }
         for load in &self.loads {
             load.allow(Some(versions.clone()));
         }
@@ -219,7 +275,9 @@ impl World {
                 ready_after: Millis(0),
                 ..Build::new(&version.name)
             };
-            self.stack.cluster.push_image(&digest, &build)?;
+            if let Some(local) = &self.stack.local {
+                local.push_image(&digest, &build)?;
+            }
         }
         Ok(())
     }
@@ -229,7 +287,7 @@ impl World {
         let mut event: serde_json::Value = serde_json::from_str(template)?;
         let digest = digest_of(version, name);
         let now = jiff::Timestamp::from_millisecond(i64::try_from(self.stack.ports.clock.now().0)?)?;
-        let id = Digest::of(format!("{template}{digest}").as_bytes()).hex();
+        let id = Digest::of(format!("{template}{name}{digest}").as_bytes()).hex();
         event["id"] = format!("{}-{}-{}-{}-{}", &id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..32]).into();
         event["time"] = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
         event["detail"]["repository-name"] = format!("demo/{name}").into();
@@ -270,7 +328,67 @@ impl World {
         if tokio::time::timeout(Duration::from_secs(15), self.stack.stop()).await.is_err() {
             tracing::warn!("the server took too long to stop; what it was doing goes on at the next start");
         }
+        cleared(self.ground.take()).await;
     }
+}
+
+/// Takes back what was made on a cluster.
+async fn cleared(ground: Option<Ground>) {
+    if let Some(ground) = ground {
+        ground.clear().await;
+    }
+}
+
+/// What a world has beside its server.
+struct Parts {
+    first: u64,
+    registry: FileRegistry,
+    source: FileSource,
+    events: Client,
+    person: Client,
+}
+
+impl Parts {
+    async fn of(stack: &Stack, events_token: SecretString, flags: &Demo) -> anyhow::Result<Self> {
+        let address = format!("http://{}", stack.address);
+        let who = Subject::new("demo")?;
+        stack.people.remove(&who)?;
+        let layout = Layout::new(&flags.data);
+        Ok(Self {
+            first: stack.ports.ledger.next_release().await?.0,
+            registry: FileRegistry::new(&layout.registry())?,
+            source: FileSource::new(&layout.source())?,
+            events: Client::new(&address, events_token)?,
+            person: Client::new(&address, stack.people.add(&who)?)?,
+        })
+    }
+}
+
+/// The server, and the token that events come with.
+async fn stack(flags: &Demo, ground: Option<&Ground>, screen: Screen) -> anyhow::Result<(Stack, SecretString)> {
+    let file = flags.data.join("policy.yaml");
+    let text = ground.map_or_else(|| POLICY.to_owned(), |ground| policy_on(ground.namespace()));
+    std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    let token = random()?;
+    let stack = Stack::start(StackOptions {
+        policy: vec![file],
+        data: flags.data.clone(),
+        listen: ([127, 0, 0, 1], 0).into(),
+        tokens: EventsTokens::parse(token.expose_secret())?,
+        screen,
+        adapters: Adapters::default(),
+        cluster: ground.map_or(On::Local, |ground| On::Elsewhere(ground.elsewhere())),
+    })
+    .await?;
+    Ok((stack, token))
+}
+
+/// The policy on a cluster of Kubernetes: the same, but for where it is and how long images may take to be pulled.
+fn policy_on(namespace: &str) -> String {
+    POLICY
+        .replace("    cluster: local\n", &format!("    cluster: {CLUSTER}\n"))
+        .replace("    namespace: demo\n", &format!("    namespace: {namespace}\n"))
+        .replace("ready: 30s", "ready: 3m")
 }
 
 fn version(n: u64, parent: Option<&Version>, error_every: Option<u32>, title: &str) -> Version {
@@ -283,10 +401,14 @@ fn version(n: u64, parent: Option<&Version>, error_every: Option<u32>, title: &s
         title: title.to_owned(),
         parent: parent.map(|parent| parent.commit.clone()),
         error_every,
+        image: None,
     }
 }
 
 fn digest_of(version: &Version, service: &str) -> Digest {
+    if let Some(image) = version.image {
+        return image;
+    }
     Digest::of(format!("portcullis demo {service} {}", version.name).as_bytes())
 }
 
@@ -299,4 +421,33 @@ fn random() -> anyhow::Result<SecretString> {
     let mut bytes = [0_u8; 32];
     SysRng.try_fill_bytes(&mut bytes).context("making a random token")?;
     Ok(SecretString::from(Digest::from_bytes(bytes).hex()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_kubernetes_the_policy_is_the_same_but_for_its_place() {
+        let load = |text: &str| {
+            let set = portcullis_policy::load(&[("demo.yaml".to_owned(), text.to_owned())]);
+            set.unwrap_or_else(|report| panic!("{report:?}")).policies.remove(0)
+        };
+        let (local, elsewhere) = (load(POLICY), load(&policy_on("portcullis-demo-00ff00")));
+        assert_eq!(
+            (elsewhere.place.cluster.as_str(), elsewhere.place.namespace.as_str()),
+            (CLUSTER, "portcullis-demo-00ff00")
+        );
+        assert_eq!((&elsewhere.watch, &elsewhere.gates), (&local.watch, &local.gates));
+        assert!(elsewhere.limits.ready > local.limits.ready);
+    }
+
+    #[test]
+    fn services_of_one_image_have_events_of_their_own() {
+        let image = Digest::of(b"image");
+        let version = Version { image: Some(image), ..version(1, None, None, "x") };
+        assert_eq!(digest_of(&version, "a"), image);
+        let local = Version { image: None, ..version };
+        assert_ne!(digest_of(&local, "a"), digest_of(&local, "b"));
+    }
 }

@@ -13,6 +13,7 @@ use portcullis_aws::registry::EcrRegistry;
 use portcullis_aws::roles::Roles;
 use portcullis_engine::ports::Ports;
 
+use super::eks;
 use crate::args::{Adapters, Bucket};
 use crate::exit;
 
@@ -72,6 +73,9 @@ impl Aws {
         if adapters.ecr {
             let inspector = Inspector::new(self.roles.clone());
             ports.registry = Arc::new(EcrRegistry::new(self.roles.clone()).with_inspector(inspector));
+        }
+        if adapters.eks {
+            ports.cluster = eks::clusters(self.roles.clone(), ports.clock.clone());
         }
         if adapters.cloudwatch {
             ports.metrics = Arc::new(CloudWatch::new(self.roles.clone()));

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_domain::time::Timestamp;
 use portcullis_engine::counting::Appends;
+use portcullis_engine::sweep::BrokenBackups;
 
 use crate::api::State;
 use crate::view::Fold;
@@ -19,6 +20,8 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 pub(crate) struct Counters {
     /// Appends by how they went.
     pub(crate) appends: Arc<Appends>,
+    /// The environments whose newest backup is not whole.
+    pub(crate) backups: Arc<BrokenBackups>,
     events: Mutex<BTreeMap<(String, &'static str), u64>>,
     commands: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -62,6 +65,12 @@ pub(crate) fn render<'a>(
     let appends = &counters.appends;
     for (result, count) in [("made", &appends.made), ("overtaken", &appends.overtaken), ("failed", &appends.failed)] {
         let _ = writeln!(out, "portcullis_appends_total{{result=\"{result}\"}} {}", count.load(Ordering::Relaxed));
+    }
+
+    let help = "1 for each environment whose newest backup is not whole.";
+    family(&mut out, "portcullis_backup_broken", "gauge", help);
+    for target in counters.backups.all().keys() {
+        let _ = writeln!(out, "portcullis_backup_broken{{environment=\"{target}\"}} 1");
     }
 
     family(&mut out, "portcullis_releases", "gauge", "Releases by state.");

@@ -5,9 +5,12 @@
 #[cfg(feature = "aws")]
 mod aws;
 mod commands;
+#[cfg(feature = "aws")]
+mod eks;
 mod events;
 mod http;
 mod in_force;
+pub(crate) mod kubernetes;
 pub(crate) mod log;
 mod metrics;
 mod notices;
@@ -33,10 +36,11 @@ use portcullis_embedded::people::People;
 use portcullis_embedded::registry::FileRegistry;
 use portcullis_embedded::source::FileSource;
 use portcullis_embedded::sqlite::SqliteStore;
+use portcullis_engine::absent::Absent;
 use portcullis_engine::breaker::{self, FleetBreaker};
 use portcullis_engine::counting::Counting;
 use portcullis_engine::driver::Driver;
-use portcullis_engine::ports::{Ledger as _, Notices, Ports};
+use portcullis_engine::ports::{Cluster, Ledger as _, Metrics, Notices, Ports};
 use portcullis_engine::reader;
 use portcullis_engine::recorder::Recorder;
 use portcullis_engine::sweep::Sweep;
@@ -46,9 +50,10 @@ use tokio::task::JoinHandle;
 
 use self::http::App;
 use self::in_force::InForce;
+use self::kubernetes::{Elsewhere, Unmeasured};
 use self::metrics::Counters;
 use self::token::EventsTokens;
-use crate::args::{self, Adapters, ClusterKind};
+use crate::args::{self, Adapters, ServeCluster};
 use crate::exit;
 use crate::layout::Layout;
 use crate::policies::FilePolicies;
@@ -59,12 +64,22 @@ use crate::view::Library;
 const WORKERS: usize = 8;
 /// How often the sweep looks for what was missed.
 const SWEEP: Millis = Millis::seconds(60);
+/// How often the newest backup of each environment is read.
+const VERIFY: Millis = Millis::days(1);
 /// How often the ledger's readers look for what is new.
 const READ: Millis = Millis::seconds(1);
 /// The same where every look is paid for: a look at 10 environments is 61 read units of DynamoDB.
 const READ_PAID: Millis = Millis::seconds(15);
 /// How long requests in flight may take once the server stops.
 const STOPPING: Duration = Duration::from_secs(10);
+
+/// The cluster that a server is started on.
+pub(crate) enum On {
+    /// Servers on this machine's loopback, in the data directory; it measures itself.
+    Local,
+    /// Kubernetes.
+    Elsewhere(Elsewhere),
+}
 
 /// What a server is started with.
 pub(crate) struct StackOptions {
@@ -80,6 +95,8 @@ pub(crate) struct StackOptions {
     pub(crate) screen: Screen,
     /// The adapters it runs on.
     pub(crate) adapters: Adapters,
+    /// The cluster.
+    pub(crate) cluster: On,
 }
 
 /// A running server.
@@ -90,8 +107,8 @@ pub(crate) struct Stack {
     pub(crate) ports: Ports,
     /// Whose token is whose.
     pub(crate) people: Arc<People>,
-    /// Its cluster.
-    pub(crate) cluster: Arc<LocalCluster>,
+    /// The local cluster, with what it has beyond the port, where the server runs on it.
+    pub(crate) local: Option<Arc<LocalCluster>>,
     policies: InForce,
     /// Holds the lock of the data directory, also where the ledger is elsewhere.
     _store: Arc<SqliteStore>,
@@ -117,20 +134,33 @@ impl Stack {
             Some(policies) => policies,
             None => InForce::Files(Arc::new(FilePolicies::load(&options.policy, options.screen)?)),
         };
+        if let On::Elsewhere(there) = &options.cluster {
+            there.is_one(&policies.port().all())?;
+        }
         let layout = Layout::new(&options.data);
         let store = SqliteStore::open(layout.root())?;
         one_ledger(&layout, &store, &options.adapters).await?;
         let people = Arc::new(People::open(&store)?);
-        let cluster = LocalCluster::start(LocalOptions::new(layout.cluster())).await?;
+        // Only now: the lock of the directory is held.
+        let mut local = None;
+        let (cluster, metrics): (Arc<dyn Cluster>, Arc<dyn Metrics>) = match options.cluster {
+            On::Local => {
+                let started = LocalCluster::start(LocalOptions::new(layout.cluster())).await?;
+                local = Some(started.clone());
+                (started.clone(), started)
+            }
+            On::Elsewhere(there) => (there.cluster, there.metrics),
+        };
         let counters = Arc::new(Counters::default());
+        let backups = counters.backups.clone();
         let mut ports = Ports {
             ledger: store.clone(),
             queue: store.clone(),
             blobs: Arc::new(FileBlobs::new(&layout.blobs())?),
             registry: Arc::new(FileRegistry::new(&layout.registry())?),
             source: Arc::new(FileSource::new(&layout.source())?),
-            cluster: cluster.clone(),
-            metrics: cluster.clone(),
+            cluster,
+            metrics,
             clock: Arc::new(SystemClock),
             policies: policies.port(),
         };
@@ -160,7 +190,7 @@ impl Stack {
         let (stop, told) = watch::channel(false);
         let waker = (ports.clone(), recorder.clone());
         let driver = Driver::new(ports.clone(), recorder.clone());
-        let sweep = Sweep::new(ports.clone(), recorder.clone());
+        let sweep = Sweep::new(ports.clone(), recorder.clone()).verifying_backups(VERIFY, backups);
         let read = if options.adapters.table.is_some() { READ_PAID } else { READ };
         let following = policies.follow(&ports, &recorder, &told);
         let mut tasks = vec![
@@ -178,7 +208,7 @@ impl Stack {
             tokio::spawn(async move { reload::judge_again(&waker.0, &waker.1).await }),
         ];
         tasks.extend(following);
-        Ok(Self { address, ports, people, cluster, policies, _store: store, recorder, stop, tasks })
+        Ok(Self { address, ports, people, local, policies, _store: store, recorder, stop, tasks })
     }
 
     /// Reads the policies again, and judges every environment by them at once. With errors those in force stay.
@@ -201,7 +231,9 @@ impl Stack {
                 tracing::error!(%error, "a part of the server ended badly");
             }
         }
-        self.cluster.stop().await;
+        if let Some(local) = self.local {
+            local.stop().await;
+        }
     }
 }
 
@@ -226,22 +258,45 @@ async fn one_ledger(layout: &Layout, store: &SqliteStore, adapters: &Adapters) -
 }
 
 /// What is possible and yet perhaps not meant.
-fn warn_of(adapters: &Adapters, policies: &[SealedPolicy]) {
+fn warn_of(adapters: &Adapters, cluster: ServeCluster, policies: &[SealedPolicy]) {
+    for words in warnings(adapters, cluster, policies) {
+        tracing::warn!("{words}");
+    }
+}
+
+fn warnings(adapters: &Adapters, cluster: ServeCluster, policies: &[SealedPolicy]) -> Vec<String> {
+    let mut all = Vec::new();
     if adapters.table.is_some() && adapters.blobs.is_none() {
-        tracing::warn!("the ledger is on DynamoDB and backups are in --data: keep that disk, or say --blobs");
+        all.push("the ledger is on DynamoDB and backups are in --data: keep that disk, or say --blobs".to_owned());
     }
     for policy in policies {
         let target = &policy.target;
-        match (policy.metrics_from, adapters.cloudwatch) {
-            (MetricsFrom::Local, false) | (MetricsFrom::Alb, true) => {}
-            (MetricsFrom::Local, true) => {
-                tracing::warn!(%target, "its metrics are the local cluster's, and CloudWatch is read: say --metrics local");
-            }
-            (MetricsFrom::Alb, false) => {
-                tracing::warn!(%target, "its metrics are CloudWatch's, which is not read: say --metrics cloudwatch");
-            }
+        let watch = &policy.watch;
+        let asks = !watch.healthy.is_empty() || watch.traffic.is_some() || !policy.roll_back.when.is_empty();
+        let rings = !watch.alarms_roll_back.is_empty() || !watch.alarms_ask.is_empty();
+        let local = policy.metrics_from == MetricsFrom::Local;
+        match (adapters.cloudwatch, cluster) {
+            (true, _) if local && asks => all.push(format!(
+                "{target}: its metrics are the local cluster's, and CloudWatch is read: say --metrics local, or in the \
+                 policy metrics: {{ preset: alb }}"
+            )),
+            (false, ServeCluster::Local) if !local => all.push(format!(
+                "{target}: its metrics are CloudWatch's, which is not read: say --metrics cloudwatch"
+            )),
+            (false, ServeCluster::Kubeconfig | ServeCluster::Eks) if asks => all.push(format!(
+                "{target}: nothing measures its traffic, so that a watch with thresholds ends with a question to a person, \
+                 and only pods that are not ready roll back: say --metrics cloudwatch, and in the policy metrics: \
+                 {{ preset: alb }}"
+            )),
+            _ => {}
+        }
+        if rings && !adapters.cloudwatch && cluster != ServeCluster::Local {
+            all.push(format!(
+                "{target}: its alarms cannot be read, so that no release begins: say --metrics cloudwatch"
+            ));
         }
     }
+    all
 }
 
 async fn answer(listener: TcpListener, router: axum::Router, mut told: watch::Receiver<bool>) {
@@ -268,8 +323,23 @@ async fn answer(listener: TcpListener, router: axum::Router, mut told: watch::Re
 pub(crate) async fn run(flags: args::Serve, screen: Screen) -> anyhow::Result<()> {
     log::start(flags.log);
     let tokens = EventsTokens::from_env()?;
-    let ClusterKind::Local = flags.cluster;
-    let adapters = flags.adapters.chosen()?;
+    let local_metrics = flags.adapters.says_local_metrics();
+    let adapters = flags.adapters.chosen(flags.cluster)?;
+    let cluster = match flags.cluster {
+        ServeCluster::Local | ServeCluster::Eks if flags.kube.context.is_some() => {
+            return Err(exit::usage("--context means nothing without --cluster kubeconfig: say both"));
+        }
+        ServeCluster::Local => On::Local,
+        ServeCluster::Kubeconfig | ServeCluster::Eks if local_metrics => {
+            return Err(exit::usage(
+                "--metrics local is what the local cluster measures itself, and no other has anything like it: \
+                 say --metrics cloudwatch, or leave --metrics out and watch readiness only",
+            ));
+        }
+        ServeCluster::Kubeconfig => On::Elsewhere(Elsewhere::of(&flags.kube).await?),
+        // AWS's adapter takes its place, as for everything that is chosen there.
+        ServeCluster::Eks => On::Elsewhere(Elsewhere::new(Arc::new(Absent), Arc::new(Unmeasured))),
+    };
     let options = StackOptions {
         policy: flags.policy,
         data: flags.data.clone(),
@@ -277,9 +347,10 @@ pub(crate) async fn run(flags: args::Serve, screen: Screen) -> anyhow::Result<()
         tokens,
         screen,
         adapters: adapters.clone(),
+        cluster,
     };
     let stack = Stack::start(options).await?;
-    warn_of(&adapters, &stack.ports.policies.all());
+    warn_of(&adapters, flags.cluster, &stack.ports.policies.all());
     let environments = stack.policies.environments();
     let table = adapters.table.as_deref();
     tracing::info!(address = %stack.address, data = %flags.data.display(), table, environments, "listening");

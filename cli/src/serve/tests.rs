@@ -8,8 +8,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::token::EventsTokens;
-use super::{Stack, StackOptions};
-use crate::args::Adapters;
+use super::{On, Stack, StackOptions, warnings};
+use crate::args::{Adapters, ServeCluster};
 use crate::client::{Answer, Client};
 use crate::show::screen::Screen;
 
@@ -86,6 +86,7 @@ fn options(directory: &Path) -> StackOptions {
         tokens: EventsTokens::parse(TOKEN).unwrap(),
         screen: Screen::PLAIN,
         adapters: Adapters::default(),
+        cluster: On::Local,
     }
 }
 
@@ -320,4 +321,19 @@ async fn a_data_directory_belongs_to_one_ledger_for_ever() {
     let error = super::one_ledger(&layout, &store, &on("first")).await.unwrap_err().to_string();
     assert!(error.contains("a ledger of its own"), "{error}");
     super::one_ledger(&layout, &store, &Adapters::default()).await.unwrap();
+}
+
+#[test]
+fn a_server_says_plainly_what_it_cannot_measure() {
+    let set = |text: &str| portcullis_policy::load(&[("p.yaml".to_owned(), text.to_owned())]).unwrap().policies;
+    let policies = set(POLICY);
+    let told = |adapters: &Adapters, cluster| warnings(adapters, cluster, &policies).join("\n");
+    let (none, cloudwatch) = (Adapters::default(), Adapters { cloudwatch: true, ..Adapters::default() });
+    assert_eq!(told(&none, ServeCluster::Local), "");
+    let on_kubernetes = told(&none, ServeCluster::Kubeconfig);
+    assert!(on_kubernetes.contains("nothing measures its traffic") && on_kubernetes.contains("alarms cannot be read"));
+    assert!(told(&cloudwatch, ServeCluster::Kubeconfig).contains("metrics: { preset: alb }"));
+    assert_eq!(told(&none, ServeCluster::Eks), on_kubernetes, "a cluster measures nothing, however it is reached");
+    let alb = set(&POLICY.replace("preset: local", "preset: alb"));
+    assert_eq!(warnings(&cloudwatch, ServeCluster::Kubeconfig, &alb), Vec::<String>::new());
 }

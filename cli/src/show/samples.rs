@@ -219,7 +219,11 @@ pub(crate) fn story() -> Vec<Event> {
     ledger.add(0, What::Began { release, plan: plan_id(), policy, before: live(), objects: BTreeMap::new() });
     let backup =
         Outcome::BackedUp { index: "s3://b/deployments/20261120-024431/".into(), hash: digest(7), objects: 214 };
-    ledger.did(Action::BackUp { prefix: "deployments/20261120-024431/".into(), keep: Millis::days(90) }, 2_000, backup);
+    ledger.did(
+        Action::BackUp { prefix: "deployments/20261120-024431/".into(), keep: Millis::days(90), secrets: None },
+        2_000,
+        backup,
+    );
     ledger.entered(Phase::Deploying { wave: 0 });
     for name in ["nestjs-service", "springboot-service"] {
         let ask = AwaitReady {
@@ -345,6 +349,8 @@ pub(crate) fn policy() -> portcullis_domain::policy::Policy {
         groups: BTreeMap::new(),
         metrics_from: p::MetricsFrom::Local,
         publish: None,
+        traffic: p::TrafficBy::Selector,
+        backup_secrets: None,
     }
 }
 

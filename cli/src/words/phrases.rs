@@ -7,6 +7,7 @@ use portcullis_domain::digest::Digest;
 use portcullis_domain::event::{Actor, End};
 use portcullis_domain::facts::AlarmState;
 use portcullis_domain::names::ServiceName;
+use portcullis_domain::policy::percent;
 use portcullis_domain::protection::Change;
 use portcullis_domain::target::{Phase, Serving};
 
@@ -128,7 +129,7 @@ pub(crate) fn action_words(action: &Action) -> String {
                 Value::Workload { digest, replicas } => {
                     format!("{} x {}", count(u64::from(replicas), "pod"), digest.short())
                 }
-                Value::Traffic { green } => format!("{}% green", green / 100),
+                Value::Traffic { green } => format!("{} green", percent(green)),
             };
             format!("{why} {}: {to}", write.object)
         }

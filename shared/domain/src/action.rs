@@ -138,15 +138,16 @@ pub struct Stamp {
 /// What was found on the cluster in the place of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Found {
-    /// Its fence and value; none = there is no such object.
+    /// Its fence and value; none = there is no such object, or `foreign` says what it has in place of a value.
     pub stamp: Option<Stamp>,
     /// Ready pods (workloads only), by an observation made after the object's last change.
     pub ready: u32,
-    /// The fence annotation as text where it could not be understood.
+    /// What could not be understood, as text: the fence annotation or, where there is no stamp, what the object has in
+    /// place of a value.
     pub foreign: Option<String>,
     /// Who else wrote it last, where known.
     pub written_by: Option<String>,
-    /// What keeps its pods from being ready, one line each, at most 5.
+    /// What keeps its pods from being ready or, for traffic, from being moved: one line each, at most 5.
     pub problems: Vec<String>,
 }
 
@@ -207,6 +208,9 @@ pub enum Action {
         prefix: String,
         /// How long it is kept.
         keep: Millis,
+        /// To whose public key Secrets are encrypted (age, X25519); none = they are left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secrets: Option<String>,
     },
     /// Write one object.
     Write(Write),

@@ -59,6 +59,13 @@ pub struct Policy {
     /// The CloudWatch namespace that its deployments are counted in; none = they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<String>,
+    /// What moves traffic from one colour to the other. Not written where it is the default, as `backup_secrets`.
+    #[serde(default, skip_serializing_if = "TrafficBy::is_selector")]
+    pub traffic: TrafficBy,
+    /// The age recipient (an X25519 public key, `age1` and 58 characters) that Secrets in backups are encrypted to;
+    /// none = backups have no Secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_secrets: Option<String>,
     /// The people this target's rules speak of, with their accounts elsewhere.
     pub people: BTreeMap<Subject, BTreeSet<Identity>>,
     /// The groups this target's rules speak of.
@@ -92,6 +99,36 @@ impl MetricsFrom {
     /// Whether it is the default, which is not written.
     pub fn is_local(&self) -> bool {
         *self == MetricsFrom::Local
+    }
+}
+
+/// What moves traffic from one colour to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrafficBy {
+    /// The selector of the Service: all of it at once.
+    #[default]
+    Selector,
+    /// The weights of two target groups of an Application Load Balancer, by its Ingress.
+    Alb,
+    /// The weights of an `HTTPRoute` of the Gateway API.
+    Gateway,
+}
+
+impl TrafficBy {
+    /// Whether it is the default, which is not written.
+    pub fn is_selector(&self) -> bool {
+        *self == TrafficBy::Selector
+    }
+}
+/// As a policy writes it.
+impl fmt::Display for TrafficBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            TrafficBy::Selector => "selector",
+            TrafficBy::Alb => "alb",
+            TrafficBy::Gateway => "gateway",
+        })
     }
 }
 
@@ -392,6 +429,32 @@ pub enum Strategy {
     Rolling,
 }
 
+/// All of a service's traffic, in ten-thousandths.
+pub const ALL_TRAFFIC: u16 = 10_000;
+
+/// A share of 10,000 as people read it: `25%`, `12.5%`.
+pub fn percent(share: u16) -> String {
+    Metric::ErrorRate.show(i64::from(share))
+}
+
+impl Strategy {
+    /// The shares of 10,000 that traffic moves in, at least one; the last is all of it.
+    pub fn steps(&self) -> &[u16] {
+        match self {
+            Strategy::BlueGreen { steps, .. } if !steps.is_empty() => steps,
+            _ => &[ALL_TRAFFIC],
+        }
+    }
+
+    /// How much healthy, measured time each step but the last takes.
+    pub fn every(&self) -> Millis {
+        match self {
+            Strategy::BlueGreen { every, .. } => *every,
+            Strategy::Rolling => Millis(0),
+        }
+    }
+}
+
 /// A test of the new colour before it serves.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Test {
@@ -401,6 +464,28 @@ pub struct Test {
     pub kind: TestKind,
     /// The time limit.
     pub within: Millis,
+    /// What follows when it fails. Not written where it stops the release: policies from before there was a choice keep
+    /// their hash.
+    #[serde(default, skip_serializing_if = "OnFailure::is_stop")]
+    pub on_failure: OnFailure,
+}
+
+/// What follows when a test fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// The release is undone.
+    #[default]
+    Stop,
+    /// It is told, and the release goes on.
+    Continue,
+}
+
+impl OnFailure {
+    /// Whether it is the default, which is not written.
+    pub fn is_stop(&self) -> bool {
+        *self == OnFailure::Stop
+    }
 }
 
 /// What a test does.

@@ -168,7 +168,7 @@ pub enum Phase {
         /// The wave, from 0.
         wave: u16,
     },
-    /// It serves and is watched.
+    /// It serves, all or a step's share of the traffic, and is watched.
     Watching,
     /// It was verified live; its rollback window is open.
     Live,
@@ -299,7 +299,7 @@ pub struct Release {
     pub backup: Option<String>,
     /// How far each service is.
     pub progress: BTreeMap<ServiceName, Progress>,
-    /// Tests that passed.
+    /// Tests that passed, or failed where that stops nothing.
     pub tests_passed: BTreeSet<String>,
     /// When the first intention that lets new code serve was appended.
     pub serving_since: Option<Timestamp>,
@@ -393,7 +393,7 @@ pub enum Step {
     Firm,
     /// Traffic is being moved (a worker: nothing; it serves once it is firm).
     Switching(Seq),
-    /// Traffic is where this step wants it.
+    /// Traffic is where this step of the strategy wants it.
     Switched,
     /// The old worker is being stopped.
     Stopping(Seq),
@@ -408,7 +408,7 @@ pub enum Step {
 /// The watch of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct WatchState {
-    /// When it began.
+    /// When it began: anew at each step of the strategy.
     pub since: Timestamp,
     /// End of the last measured window; the next one begins here.
     pub measured_to: Timestamp,
@@ -416,7 +416,7 @@ pub struct WatchState {
     pub healthy: Millis,
     /// Time that was measured and said nothing (no data, too little traffic).
     pub inconclusive: Millis,
-    /// Requests counted in the measured windows until live.
+    /// Requests counted in the measured windows until live, those of earlier steps too.
     pub requests: u64,
     /// Of them, failed (5xx).
     pub failed: u64,

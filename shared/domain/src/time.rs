@@ -39,6 +39,22 @@ impl Timestamp {
     pub fn since(self, earlier: Timestamp) -> Millis {
         Millis(self.0.saturating_sub(earlier.0))
     }
+
+    /// The moment in UTC as a part of a name that sorts by time: `20261121T080147Z` (ISO 8601, basic format).
+    pub fn stamp(self) -> String {
+        self.written("%Y%m%dT%H%M%SZ")
+    }
+
+    /// The same with milliseconds: `20261121T080147.250Z`.
+    pub fn stamp_with_millis(self) -> String {
+        self.written("%Y%m%dT%H%M%S%.3fZ")
+    }
+
+    /// A moment past the year 9999 is written as its milliseconds.
+    fn written(self, form: &str) -> String {
+        let moment = i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        moment.map_or_else(|| self.0.to_string(), |moment| moment.strftime(form).to_string())
+    }
 }
 
 impl Add<Millis> for Timestamp {
@@ -73,5 +89,13 @@ mod tests {
     fn durations_read_as_a_policy_writes_them() {
         let shown = [0, 800, 1_000, 90_000, 300_000, 86_400_000, 172_800_000].map(|ms| Millis(ms).to_string());
         assert_eq!(shown, ["0ms", "800ms", "1s", "90s", "5m", "1d", "2d"]);
+    }
+
+    #[test]
+    fn a_moment_in_a_name_sorts_by_time() {
+        let at = Timestamp(1_795_248_107_050);
+        assert_eq!((at.stamp(), at.stamp_with_millis()), ("20261121T080147Z".into(), "20261121T080147.050Z".into()));
+        assert_eq!(Timestamp(1_795_248_107_000).stamp_with_millis(), "20261121T080147.000Z");
+        assert_eq!(Timestamp(u64::MAX).stamp(), u64::MAX.to_string());
     }
 }

@@ -11,7 +11,7 @@ use portcullis_domain::names::{AlarmName, CommitSha, Repository, Seq, ServiceNam
 use portcullis_domain::policy::{Colour, Place, Test};
 use portcullis_domain::time::{Millis, Timestamp};
 
-use crate::ports::{Blobs, Cluster, Manifest, Metrics, PortError, PortResult, Registry, Source, TestResult, Written};
+use crate::ports::{Blobs, Cluster, Exported, Metrics, PortError, PortResult, Registry, Source, TestResult, Written};
 
 /// No cluster: every call fails and says so.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,7 +45,7 @@ impl Cluster for Absent {
     async fn look(&self, _: &TargetId, _: &Place, _: &AwaitReady) -> PortResult<Found> {
         none("looking at a workload")
     }
-    async fn export(&self, _: &TargetId, _: &Place) -> PortResult<Vec<Manifest>> {
+    async fn export(&self, _: &TargetId, _: &Place, _: Option<&str>) -> PortResult<Exported> {
         none("exporting the manifests")
     }
     async fn test(

@@ -41,9 +41,9 @@ pub enum Performed {
 pub async fn perform(ports: &Ports, target: &TargetId, state: &Target, seq: Seq, intention: &Intention) -> Performed {
     let done = match &intention.action {
         Action::Look(ask) => Ok(Performed::Outcome(look::look(ports, target, &intention.place, ask).await)),
-        Action::BackUp { prefix, keep } => {
-            let serves = !state.live.is_empty();
-            backup::back_up(ports, target, &intention.place, seq, (prefix, *keep), serves).await
+        Action::BackUp { prefix, keep, secrets } => {
+            let asked = backup::Asked { seq, prefix, keep: *keep, secrets: secrets.as_deref() };
+            backup::back_up(ports, target, &intention.place, &asked, !state.live.is_empty()).await
         }
         Action::Write(write) => {
             let fence = Fence { ledger: ports.ledger.id(), epoch: state.epoch_at(seq), seq };

@@ -252,6 +252,31 @@ pub struct Manifest {
     pub yaml: String,
 }
 
+/// Objects of one kind that only who has the private key can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Their kind, such as `Secret`.
+    pub kind: String,
+    /// Their names, in the order in which they are inside.
+    pub names: Vec<String>,
+    /// The public key that they are encrypted to (age, X25519).
+    pub recipient: String,
+    /// An age file (age-encryption.org/v1, binary) of their YAML.
+    pub bytes: Vec<u8>,
+}
+
+/// What a backup keeps of a place.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Exported {
+    /// Everything that may lie open in the store.
+    pub manifests: Vec<Manifest>,
+    /// What may not.
+    pub sealed: Vec<Sealed>,
+    /// What the cluster says of it: of which moment each kind is, which images ran, what was left out and why. In the
+    /// adapter's own form, kept as it is in the index.
+    pub about: Option<serde_json::Value>,
+}
+
 /// What a test came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TestResult {
@@ -290,8 +315,9 @@ pub trait Cluster: Send + Sync {
     }
     /// One look at a workload, by an observation made now (after the write that `ask` names).
     async fn look(&self, target: &TargetId, place: &Place, ask: &AwaitReady) -> PortResult<Found>;
-    /// Every manifest of the place.
-    async fn export(&self, target: &TargetId, place: &Place) -> PortResult<Vec<Manifest>>;
+    /// Every manifest of the place. Secrets are in it only encrypted, to the public key in `secrets` (age, X25519);
+    /// none = they are left out. Fails rather than leave out what a release cannot be brought back without.
+    async fn export(&self, target: &TargetId, place: &Place, secrets: Option<&str>) -> PortResult<Exported>;
     /// Runs a test, or looks at the one that runs: named by target and intention, so that repeating adopts it.
     async fn test(
         &self,

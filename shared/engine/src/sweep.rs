@@ -1,4 +1,5 @@
-//! The sweep: every minute it wakes what is overdue, and now and then it compares the registry with the ledger.
+//! The sweep: every minute it wakes what is overdue, now and then it compares the registry with the ledger, and once a day
+//! it reads each target's newest backup.
 //!
 //! Messages are hints; this is what makes losing one cost a minute and nothing else.
 //!
@@ -9,7 +10,7 @@
 //! as long as it stands, and a driver that is woken looks again at the pace of the policy. An alarm that rang and fell
 //! silent again between two looks, of which no message came either, is not found.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_domain::action::Action;
@@ -17,12 +18,13 @@ use portcullis_domain::digest::Digest;
 use portcullis_domain::names::{DeliveryId, ReleaseId, Seq, ServiceName, Tag, TargetId};
 use portcullis_domain::policy::{SealedPolicy, Service};
 use portcullis_domain::signal::{Fact, FactKind};
-use portcullis_domain::target::Target;
+use portcullis_domain::target::{Release, Target};
 use portcullis_domain::time::{Millis, Timestamp};
 use tokio::sync::watch;
 
 use crate::codec;
 use crate::perform;
+use crate::perform::backup::{BackupIndex, verify};
 use crate::ports::{Head, PortError, Ports, Wake};
 use crate::recorder::{RecordError, Recorder};
 
@@ -34,6 +36,12 @@ const BEGAN: &str = "sweep-began";
 const OVERLAP: Millis = Millis::minutes(15);
 /// Pushes remembered as saying nothing to a target.
 const MOST_SEEN: usize = 20_000;
+/// The name of the cursor that keeps when a target's backup was read last.
+const BACKUPS: &str = "sweep-backups";
+/// A backup that is not whole is read, and told, again after so long.
+const TELL_AGAIN: Millis = Millis::hours(1);
+/// What a store deletes by its own rules it may delete so long before its time.
+const EARLY: Millis = Millis::days(1);
 /// A target of which nothing came for so long after it had to is stuck. It was woken about ten times meanwhile.
 pub const STUCK: Millis = Millis::minutes(10);
 
@@ -43,8 +51,28 @@ pub struct Sweep {
     ports: Ports,
     recorder: Recorder,
     compare_every: Millis,
+    verify: Option<(Millis, Arc<BrokenBackups>)>,
     /// Pushes that came to nothing: not asked about again by this process.
     seen: Arc<Mutex<HashSet<(TargetId, Digest, Tag)>>>,
+}
+
+/// The targets whose newest backup is not whole, as the sweep of this process last found it.
+#[derive(Debug, Default)]
+pub struct BrokenBackups(Mutex<BTreeMap<TargetId, String>>);
+
+impl BrokenBackups {
+    /// Each of them, and why.
+    pub fn all(&self) -> BTreeMap<TargetId, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, target: &TargetId, broken: Option<String>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match broken {
+            Some(why) => all.insert(target.clone(), why),
+            None => all.remove(target),
+        };
+    }
 }
 
 /// What one sweep found.
@@ -61,12 +89,16 @@ pub struct SweepReport {
     pub stops_lifted: usize,
     /// Targets of which something could not be compared; they are tried again by the next sweep.
     pub failed: usize,
+    /// Backups that were read, and are whole.
+    pub backups_whole: usize,
+    /// Backups that were read, and are not.
+    pub backups_broken: usize,
 }
 
 impl Sweep {
     /// A sweep on these ports. It compares the registry every time.
     pub fn new(ports: Ports, recorder: Recorder) -> Self {
-        Self { ports, recorder, compare_every: Millis(0), seen: Arc::default() }
+        Self { ports, recorder, compare_every: Millis(0), verify: None, seen: Arc::default() }
     }
 
     /// Compares the registry with a target's ledger only when the last time was at least so long ago. That time is in
@@ -74,6 +106,15 @@ impl Sweep {
     #[must_use]
     pub fn comparing_every(mut self, every: Millis) -> Self {
         self.compare_every = every;
+        self
+    }
+
+    /// Reads the newest backup of each target, at most once in so long, and tells the log of one that is not whole at the
+    /// level of errors, again every hour until it is. One target in each sweep, so that wakes do not wait for the rest.
+    /// When it was is in the ledger, so a process that begins anew keeps the pace.
+    #[must_use]
+    pub fn verifying_backups(mut self, every: Millis, broken: Arc<BrokenBackups>) -> Self {
+        self.verify = Some((every, broken));
         self
     }
 
@@ -108,7 +149,75 @@ impl Sweep {
                 }
             }
         }
+        if let Some((every, broken)) = &self.verify {
+            for policy in self.ports.policies.all() {
+                match self.verify(&policy.target, now, *every, broken).await {
+                    Ok(None) => {}
+                    Ok(Some(whole)) => {
+                        report.backups_whole += usize::from(whole);
+                        report.backups_broken += usize::from(!whole);
+                        break;
+                    }
+                    Err(error) => {
+                        report.failed += 1;
+                        tracing::warn!(target = %policy.target, %error, "which backup it has is not known");
+                    }
+                }
+            }
+        }
         Ok(report)
+    }
+
+    /// Reads a target's newest backup if it is time to: whether it is whole. The newest is the one that the newest release
+    /// of the state has, so that one that was deleted is found as well.
+    async fn verify(
+        &self,
+        target: &TargetId,
+        now: Timestamp,
+        every: Millis,
+        broken: &BrokenBackups,
+    ) -> Result<Option<bool>, RecordError> {
+        let last = Timestamp(self.ports.ledger.cursor(BACKUPS, target).await?.0);
+        if now.since(last) < every {
+            return Ok(None);
+        }
+        let state = self.recorder.load(target).await?.state;
+        let newest = state.releases.values().rev().find_map(|release| Some((release, release.backup.as_ref()?)));
+        let soon = Seq((now - every).0.saturating_add(TELL_AGAIN.0.min(every.0)));
+        let Some((release, key)) = newest else {
+            self.ports.ledger.set_cursor(BACKUPS, target, soon).await?;
+            return Ok(None);
+        };
+        let found = match self.read_backup(key).await {
+            Ok(Some(())) => None,
+            Ok(None) if is_past(release, now) => None,
+            Ok(None) => Some("it is not there".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        let next = match &found {
+            None => Seq(now.0),
+            Some(why) => {
+                tracing::error!(
+                    %target, backup = %key, %why,
+                    "THE NEWEST BACKUP IS NOT WHOLE: it cannot be brought back from; look with `portcullis backup verify`"
+                );
+                soon
+            }
+        };
+        let whole = found.is_none();
+        broken.set(target, found);
+        self.ports.ledger.set_cursor(BACKUPS, target, next).await?;
+        Ok(Some(whole))
+    }
+
+    /// Reads a backup's index and files; none = there is no index. One that need not be kept any more is not looked at.
+    async fn read_backup(&self, key: &str) -> Result<Option<()>, PortError> {
+        let Some(bytes) = self.ports.blobs.get(key).await? else { return Ok(None) };
+        let index = BackupIndex::read(&bytes).map_err(|error| PortError::new(format!("reading {key}"), error))?;
+        if self.ports.clock.now() + EARLY < index.keep_until {
+            verify(&*self.ports.blobs, key, &bytes).await?;
+        }
+        Ok(Some(()))
     }
 
     /// Sweeps every minute until `stop` is true.
@@ -235,6 +344,12 @@ fn must_move_by(ports: &Ports, state: &Target) -> Option<Timestamp> {
     state.hands_off.into_iter().chain(actions).chain(moments.flatten()).min()
 }
 
+/// Whether a release's backup need not be there any more, by what the state says: the index that would say it is gone.
+fn is_past(release: &Release, now: Timestamp) -> bool {
+    let taken = release.serving_since.unwrap_or(release.phase_since);
+    release.policy.as_ref().is_some_and(|policy| now + EARLY >= taken + policy.backup_keep)
+}
+
 /// The sweep's own delivery id of a push: the same however often it is found.
 fn delivery(service: &ServiceName, tag: &Tag, digest: &Digest) -> Result<DeliveryId, PortError> {
     let name = Digest::of(format!("{service} {tag} {digest}").as_bytes());
@@ -260,6 +375,7 @@ fn knows(state: &Target, policy: &SealedPolicy, service: &ServiceName, tag: &Tag
 mod tests {
     use super::*;
     use crate::memory::{Op, World};
+    use crate::ports::Blobs as _;
 
     #[tokio::test(start_paused = true)]
     async fn a_release_that_waits_for_a_person_is_overdue_all_the_time_and_never_stuck() {
@@ -314,5 +430,69 @@ mod tests {
         assert_eq!(listed(), services);
         sweep().once().await.unwrap();
         assert_eq!(listed(), services);
+    }
+
+    /// A world with a release that is live, its backup's index, and a sweep that reads backups once a day.
+    async fn backed_up() -> (World, String, Sweep, Arc<BrokenBackups>) {
+        let mut world = World::new();
+        world.push_all(1).await;
+        world.run_until_phase("gated").await;
+        world.approve("kofi").await;
+        world.run_until_phase("live").await;
+        let state = world.state().await;
+        let key = state.releases.values().rev().find_map(|release| release.backup.clone()).unwrap();
+        let broken = Arc::new(BrokenBackups::default());
+        let sweep = Sweep::new(world.ports.clone(), world.recorder.clone());
+        let sweep = sweep.verifying_backups(Millis::days(1), broken.clone());
+        (world, key, sweep, broken)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_newest_backup_is_read_once_a_day_also_by_a_process_that_began_anew() {
+        let (world, _, sweep, broken) = backed_up().await;
+        let read = async || {
+            let report = sweep.once().await.unwrap();
+            (report.backups_whole, report.backups_broken)
+        };
+        assert_eq!(read().await, (1, 0));
+        assert_eq!(read().await, (0, 0), "not again so soon");
+        let anew = Sweep::new(world.ports.clone(), world.recorder.clone());
+        let report = anew.verifying_backups(Millis::days(1), broken.clone()).once().await.unwrap();
+        assert_eq!(report.backups_whole, 0);
+        world.clock.advance(Millis::days(1));
+        assert_eq!(read().await, (1, 0));
+        assert_eq!(broken.all(), BTreeMap::new());
+        assert_eq!(Sweep::new(world.ports.clone(), world.recorder.clone()).once().await.unwrap().backups_whole, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backup_that_is_damaged_is_told_every_hour_until_it_is_whole() {
+        let (world, key, sweep, broken) = backed_up().await;
+        let index = BackupIndex::read(&world.blobs.get(&key).await.unwrap().unwrap()).unwrap();
+        let file = &index.files[0].key;
+        let whole = world.blobs.get(file).await.unwrap().unwrap();
+        world.blobs.put(file, b"not what it was", false).await.unwrap();
+        assert_eq!(sweep.once().await.unwrap().backups_broken, 1);
+        assert!(broken.all()[&world.target].contains(file.as_str()), "{:?}", broken.all());
+        assert_eq!(sweep.once().await.unwrap().backups_broken, 0);
+        world.clock.advance(Millis::hours(1));
+        assert_eq!(sweep.once().await.unwrap().backups_broken, 1);
+        world.blobs.put(file, &whole, false).await.unwrap();
+        world.clock.advance(Millis::hours(1));
+        assert_eq!(sweep.once().await.unwrap().backups_whole, 1);
+        assert_eq!(broken.all(), BTreeMap::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backup_that_somebody_deleted_is_found_until_it_need_not_be_there() {
+        let (world, _, _, broken) = backed_up().await;
+        let blobs = crate::memory::MemoryBlobs::new(world.faults.clone());
+        let ports = Ports { blobs, ..world.ports.clone() };
+        let sweep = Sweep::new(ports.clone(), Recorder::new(ports)).verifying_backups(Millis::days(1), broken.clone());
+        assert_eq!(sweep.once().await.unwrap().backups_broken, 1);
+        assert_eq!(broken.all()[&world.target], "it is not there");
+        world.clock.advance(World::policy().backup_keep);
+        assert_eq!(sweep.once().await.unwrap().backups_whole, 1, "its time is over");
+        assert_eq!(broken.all(), BTreeMap::new());
     }
 }

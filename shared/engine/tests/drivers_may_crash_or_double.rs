@@ -264,7 +264,7 @@ async fn an_index_that_is_there_already_is_the_backup() {
     world.faults.hold_after_nth(Op::Put, 2);
     world.approve("kofi").await;
     world.settle().await;
-    let stored = world.blobs.list("shop/production/releases/1/").await.unwrap();
+    let stored = world.blobs.list("shop/production/deployments/").await.unwrap();
     let key = stored.iter().find(|key| key.ends_with("/index.json")).expect("the index was written");
     let first = world.blobs.get(key).await.unwrap().expect("the index was written, its outcome not");
     world.crash().await;
@@ -281,7 +281,7 @@ async fn a_damaged_backup_is_no_backup() {
     world.approve("kofi").await;
     world.settle().await;
     world.crash().await;
-    let files = world.blobs.list("shop/production/releases/1/").await.unwrap();
+    let files = world.blobs.list("shop/production/deployments/").await.unwrap();
     let file = files.iter().find(|file| file.contains("/backup-")).unwrap();
     world.blobs.damage(file, b"not what it was");
     world.faults.heal(Op::Put);

@@ -26,7 +26,7 @@ use portcullis_domain::policy::{Colour, Place, Test};
 use portcullis_domain::scope::{Scope, ScopeState};
 use portcullis_domain::time::{Millis, Timestamp};
 use portcullis_engine::ports::{
-    Append, AppendError, Blobs, Cluster, Head, Ledger, Manifest, Metrics, PortResult, Ports, Queue, Reading, Received,
+    Append, AppendError, Blobs, Cluster, Exported, Head, Ledger, Metrics, PortResult, Ports, Queue, Reading, Received,
     StoredCommit, TestResult, Wake, Written,
 };
 
@@ -255,8 +255,8 @@ impl Cluster for Mortal<dyn Cluster> {
     async fn look(&self, target: &TargetId, place: &Place, ask: &AwaitReady) -> PortResult<Found> {
         self.port.look(target, place, ask).await
     }
-    async fn export(&self, target: &TargetId, place: &Place) -> PortResult<Vec<Manifest>> {
-        self.port.export(target, place).await
+    async fn export(&self, target: &TargetId, place: &Place, secrets: Option<&str>) -> PortResult<Exported> {
+        self.port.export(target, place, secrets).await
     }
     async fn test(
         &self,

@@ -3,7 +3,8 @@
 //!
 //! - [`recording`]: the `on-*` functions. What they are told is in the ledger, or, where the ledger cannot be reached,
 //!   on the queue, before they answer.
-//! - [`driving`]: `run-release`. Wakes in, effects out; it stops in time and hands on by a wake.
+//! - `driving`: `run-release`. Wakes in, effects out; it stops in time and hands on by a wake. It alone reaches clusters,
+//!   and is behind the feature `driver`, so that no other function has a client of Kubernetes in it.
 //! - [`sweeping`]: `sweep`. What is overdue, and what was lost.
 //! - [`telling`]: `notify`. The ledger's readers: the log, [`deployed`], [`restored`].
 //! - [`webhooks`]: the two functions behind HTTP, `on-github-event` and `on-approval`; [`answering`] is their transport.
@@ -16,8 +17,11 @@
 pub mod answering;
 pub mod batch;
 mod clock;
+#[cfg(feature = "driver")]
+mod clusters;
 mod current;
 pub mod deployed;
+#[cfg(feature = "driver")]
 pub mod driving;
 pub mod environment;
 #[cfg(feature = "faults")]

@@ -18,8 +18,10 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use portcullis_aws::blobs::{BucketOptions, Keeping, S3Blobs};
 use portcullis_aws::client::{self, Clients};
+#[cfg(feature = "driver")]
 use portcullis_aws::inspector::Inspector;
 use portcullis_aws::ledger::DynamoLedger;
+#[cfg(feature = "driver")]
 use portcullis_aws::metrics::CloudWatch;
 use portcullis_aws::policies::S3Policies;
 use portcullis_aws::queue::{Message, SqsQueue};
@@ -56,26 +58,30 @@ enum Role {
 pub(crate) struct Outside {
     metrics: Arc<dyn Metrics>,
     registry: Arc<dyn Registry>,
+    cluster: Arc<dyn Cluster>,
 }
 
 impl Outside {
-    /// What the driver asks: everything.
+    /// What the driver asks: everything. It alone reaches clusters.
+    #[cfg(feature = "driver")]
     pub(crate) fn all(roles: &Arc<Roles>) -> Self {
         let inspector = Inspector::new(roles.clone());
         Self {
             metrics: Arc::new(CloudWatch::new(roles.clone())),
             registry: Arc::new(EcrRegistry::new(roles.clone()).with_inspector(inspector)),
+            cluster: Arc::new(crate::clusters::of_eks(roles.clone(), Arc::new(LambdaClock))),
         }
     }
 
     /// What who only tells asks: nothing.
     pub(crate) fn nothing(_: &Arc<Roles>) -> Self {
-        Self { metrics: Arc::new(OnlySettles), registry: Arc::new(Absent) }
+        Self { metrics: Arc::new(OnlySettles), registry: Arc::new(Absent), cluster: Arc::new(Absent) }
     }
 
     /// What the others ask: which images there are.
     pub(crate) fn images(roles: &Arc<Roles>) -> Self {
-        Self { metrics: Arc::new(OnlySettles), registry: Arc::new(EcrRegistry::new(roles.clone())) }
+        let registry = Arc::new(EcrRegistry::new(roles.clone()));
+        Self { metrics: Arc::new(OnlySettles), registry, cluster: Arc::new(Absent) }
     }
 }
 
@@ -250,7 +256,7 @@ impl Wiring {
         let appends = Arc::new(Appends::default());
         let ledger = Arc::new(DynamoLedger::new(clients.dynamodb(), &self.table)?);
         let outside = outside(&Arc::new(self.roles(config.clone(), account)));
-        let cluster: Arc<dyn Cluster> = Arc::new(Absent);
+        let cluster = outside.cluster;
         #[cfg(feature = "local-cluster")]
         let cluster = self.local_cluster().await?.unwrap_or(cluster);
         let ports = Ports {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use portcullis_domain::names::{AppName, EnvName, ObjectName};
-use portcullis_domain::policy::{MetricsFrom, Service, Test, TestKind};
+use portcullis_domain::policy::{MetricsFrom, OnFailure, Service, Test, TestKind};
 use portcullis_domain::tags::TagPattern;
 use portcullis_domain::time::Millis;
 
@@ -159,7 +159,11 @@ fn tests<'a>(file: usize, root: &'a Node<'a>, sink: &mut Sink) -> BTreeMap<&'a s
         };
         let default = if job.is_some() { Millis::minutes(10) } else { Millis::minutes(1) };
         let within = entry.value.get("within").and_then(|within| amounts::some_duration(within.value.text()?).ok());
-        let test = Test { name: entry.key.to_string(), kind, within: within.unwrap_or(default) };
+        let on_failure = match entry.value.get("on_failure").and_then(|entry| entry.value.text()) {
+            Some("continue") => OnFailure::Continue,
+            _ => OnFailure::Stop,
+        };
+        let test = Test { name: entry.key.to_string(), kind, within: within.unwrap_or(default), on_failure };
         tests.insert(&*entry.key, test);
     }
     tests

@@ -31,6 +31,11 @@ pub(crate) fn every(watch: Millis) -> Millis {
     Millis(Millis::minutes(1).0.min(watch.0 / 2).max(1))
 }
 
+/// How long a step is watched: two minutes, or two windows if those are longer.
+pub(crate) fn step(window: Millis) -> Millis {
+    Millis::minutes(2).max(Millis(window.0.saturating_mul(2)))
+}
+
 /// All traffic in one step.
 pub(crate) fn blue_green(manual: bool) -> Strategy {
     Strategy::BlueGreen { steps: vec![10_000], every: Millis(0), manual }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_domain::names::{EnvName, GroupName, Subject, Tag, TargetId};
 use portcullis_domain::policy::{
-    Gates, Governor, Intake, Limits, Mode, Place, Policy, RollBack, Strategy, Test, TestKind, Waiting,
+    Gates, Governor, Intake, Limits, Mode, Place, Policy, RollBack, Test, TestKind, Waiting,
 };
 use portcullis_domain::time::Millis;
 
@@ -15,8 +15,9 @@ use crate::diagnostic::{Diagnostic, Sink};
 use crate::gates::{self, Asked, By, Layers};
 use crate::governor;
 use crate::nearest::{shown, suggestion};
-use crate::node::{Entry, Kind, Node};
+use crate::node::{Entry, Node};
 use crate::strictest;
+use crate::switching;
 use crate::watch;
 
 /// An environment with the defaults behind it.
@@ -90,9 +91,9 @@ impl<'a> Env<'a> {
         let place = self.place(sink);
         let gates = self.gates(asked, sink);
         let verify = self.verify(sink);
-        let strategy = self.strategy();
-        let blue_green = matches!(strategy, Some(Strategy::BlueGreen { .. }) | None);
-        let (watch, roll_back) = watch::read(self, blue_green, sink);
+        let (watch, roll_back) = watch::read(self, !switching::is_rolling(self), sink);
+        let strategy = switching::strategy(self, watch.every, sink);
+        let traffic = switching::traffic(self, strategy.as_ref(), sink);
         let backup_keep = self.backup(&roll_back, sink);
         let (people, groups) = self.humans(asked);
         Some(Policy {
@@ -117,6 +118,8 @@ impl<'a> Env<'a> {
             governor: self.governor(),
             metrics_from: self.app.metrics_from,
             publish: self.app.publish.clone(),
+            traffic,
+            backup_secrets: self.text(&["backup", "secrets"]).map(str::to_owned),
             people,
             groups,
         })
@@ -139,18 +142,6 @@ impl<'a> Env<'a> {
             }
         }
         Some(Place { account, region, role, cluster: owned("cluster")?, namespace: owned("namespace")? })
-    }
-
-    fn strategy(&self) -> Option<Strategy> {
-        let entry = self.find(&["strategy"])?;
-        let manual =
-            || entry.value.find(&["blue-green", "switch"]).and_then(|entry| entry.value.text()) == Some("manual");
-        match (&entry.value.kind, entry.value.text()) {
-            (_, Some("rolling")) => Some(Strategy::Rolling),
-            (_, Some("blue-green")) => Some(defaults::blue_green(false)),
-            (Kind::Map(_), _) if entry.value.get("blue-green").is_some() => Some(defaults::blue_green(manual())),
-            _ => None,
-        }
     }
 
     /// What it asks for before a release, with what the organisation always asks for.

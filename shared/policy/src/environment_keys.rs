@@ -221,19 +221,27 @@ const STRATEGY: Shape = Shape::Either(&[
                 "`at once`, or `manual`: a person says when. Default at once.",
                 Shape::Scalar(Scalar::Choice(&[choice("at once"), choice("manual")])),
             ),
-            later(
+            key(
                 "steps",
-                "Shares of traffic, the last 100%. Not supported yet.",
+                "Shares of traffic that move one after the other, such as `[25%, 50%, 100%]`: each larger than the one before, the last 100%, at most 20. More than one needs `traffic: alb` or `gateway`. Default `[100%]`.",
                 some(&Shape::Scalar(Scalar::Amount(Measure::Percent)), "no traffic would move"),
             ),
-            later("every", "How long each step is watched. Not supported yet.", DURATION),
+            key(
+                "every",
+                "So much healthy, measured time at each step but the last; at least one window of the watch. Default 2m, or two windows if those are longer.",
+                DURATION,
+            ),
         ]),
     )]),
 ]);
 
 const WATCH: &[Key] = &[
     key("for", "So much healthy, measured time makes a release live. Default 5m, for a rolling update 2m.", DURATION),
-    key("every", "The length of one measured window. Default 1m, or half of `for` if that is less.", DURATION),
+    key(
+        "every",
+        "The length of one measured window. Default 1m, or half of `for` if that is less. At least 100ms; with `metrics: { preset: alb }` at least 1m.",
+        DURATION,
+    ),
     key("healthy", "What must stay true until live, by metric.", Shape::Rules(METRICS)),
     key(
         "traffic",
@@ -325,7 +333,14 @@ pub(crate) const ENVIRONMENT: &[Key] = &[
     key(
         "backup",
         "The backup before each release.",
-        Shape::Section(&[key("keep", "How long backups are kept. Default 30d.", DURATION)]),
+        Shape::Section(&[
+            key("keep", "How long backups are kept. Default 30d.", DURATION),
+            key(
+                "secrets",
+                "The public key of age (X25519, `age1...`) that Secrets in backups are encrypted to. Default: backups have no Secrets.",
+                Shape::Scalar(Scalar::AgeRecipient),
+            ),
+        ]),
     ),
     key("verify", "Tests of the new version before it serves, in order, by their names under `tests`.", list(&TEST)),
     key("watch", "The watch after the switch, until live.", Shape::Section(WATCH)),
@@ -336,10 +351,10 @@ pub(crate) const ENVIRONMENT: &[Key] = &[
         Shape::Scalar(Scalar::Choice(&[choice("newest"), choice("queue")])),
     ),
     key("limits", "Time limits of the steps.", Shape::Section(LIMITS)),
-    later(
+    key(
         "traffic",
-        "How traffic moves, where it is not a Service's selector. Not supported yet.",
-        Shape::Scalar(Scalar::Choice(&[choice("alb"), choice("gateway")])),
+        "What moves traffic from one colour to the other: the `selector` of the Service, all of it at once, or weights: of an `alb` (an Ingress of the AWS Load Balancer Controller) or of a `gateway` (an HTTPRoute). Default selector.",
+        Shape::Scalar(Scalar::Choice(&[choice("selector"), choice("alb"), choice("gateway")])),
     ),
     later(
         "after_live",

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use portcullis_domain::policy::{
-    Comparison, Governor, HoldFor, Limits, MetricsFrom, Mode, Policy, ServiceKind, Severity, Strategy, TestKind,
-    Trigger, Waiting,
+    Comparison, Governor, HoldFor, Limits, MetricsFrom, Mode, OnFailure, Policy, ServiceKind, Severity, Strategy,
+    TestKind, TrafficBy, Trigger, Waiting, percent,
 };
 use portcullis_domain::time::Millis;
 
@@ -148,7 +148,11 @@ fn starts(policy: &Policy, page: &mut Page<'_>) {
 }
 
 fn steps(policy: &Policy, page: &mut Page<'_>) {
-    page.line(&format!("backed up first; backups are kept {}", marked(policy.backup_keep, defaults::BACKUP_KEEP)));
+    let kept = marked(policy.backup_keep, defaults::BACKUP_KEEP);
+    page.line(&match &policy.backup_secrets {
+        None => format!("backed up first, without Secrets; backups are kept {kept}"),
+        Some(recipient) => format!("backed up first, Secrets encrypted to {recipient}; backups are kept {kept}"),
+    });
     match &policy.strategy {
         Strategy::Rolling => page.line("rolling: the live Deployment takes the new images pod by pod"),
         Strategy::BlueGreen { steps, every, manual } => {
@@ -156,11 +160,22 @@ fn steps(policy: &Policy, page: &mut Page<'_>) {
                 ([_] | [], false) => "all traffic moves to it at once".to_owned(),
                 ([_] | [], true) => "all traffic moves to it at once, when a person says switch".to_owned(),
                 (steps, _) => {
-                    let shares: Vec<String> = steps.iter().map(|share| format!("{}%", share / 100)).collect();
-                    format!("traffic moves to it in steps of {}, each watched {every}", shares.join(", "))
+                    let shares: Vec<String> = steps.iter().map(|share| percent(*share)).collect();
+                    let when = if *manual { ", the first when a person says switch" } else { "" };
+                    format!(
+                        "traffic moves to it in steps of {}{when}; each but the last is watched until it was healthy for {every}",
+                        shares.join(", ")
+                    )
                 }
             };
             page.line(&format!("blue-green: the new version comes up beside the live one, then {moves}"));
+            page.line(match policy.traffic {
+                TrafficBy::Selector => "traffic is moved by the selector of each Service (default)",
+                TrafficBy::Alb => {
+                    "traffic is moved by the weights of two target groups behind an Application Load Balancer"
+                }
+                TrafficBy::Gateway => "traffic is moved by the weights of an HTTPRoute of the Gateway API",
+            });
         }
     }
     if policy.verify.is_empty() {
@@ -173,7 +188,11 @@ fn steps(policy: &Policy, page: &mut Page<'_>) {
             }
             TestKind::Job { cronjob } => format!("a Job made from CronJob {cronjob} succeeds"),
         };
-        page.line(&format!("before it serves, test {}: {what}, within {}", test.name, test.within));
+        let then = match test.on_failure {
+            OnFailure::Stop => "",
+            OnFailure::Continue => "; if not, that is told, and it goes on",
+        };
+        page.line(&format!("before it serves, test {}: {what}, within {}{then}", test.name, test.within));
     }
     if let Some(namespace) = &policy.publish {
         page.line(&format!("counted at its end, in the CloudWatch namespace {namespace}"));

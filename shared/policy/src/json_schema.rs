@@ -125,6 +125,7 @@ fn value(scalar: Scalar) -> Value {
         Scalar::Date => pattern("^2[01][0-9]{2}-[0-9]{2}-[0-9]{2}$"),
         Scalar::HttpRequest => pattern("^GET +/.*$"),
         Scalar::CronJob => pattern("^cronjob/[a-z0-9]([a-z0-9-]*[a-z0-9])?$"),
+        Scalar::AgeRecipient => pattern("^age1[02-9ac-hj-np-z]{58}$"),
         Scalar::Count => json!({"type": "integer", "minimum": 1, "maximum": 50}),
         Scalar::Choice(choices) => {
             json!({"enum": choices.iter().map(|choice| choice.word).collect::<Vec<_>>()})

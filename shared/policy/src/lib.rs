@@ -12,6 +12,7 @@
 //! Limits: a file has at most 1 MiB, 200,000 values and 64 levels; an application at most 50 services; an effective
 //! policy at most 16 KiB as JSON; a report lists at most 500 findings and counts the rest.
 
+mod age;
 mod amounts;
 mod application;
 mod defaults;
@@ -42,6 +43,7 @@ mod services;
 mod shape;
 mod spelling;
 mod strictest;
+mod switching;
 mod together;
 mod watch;
 mod windows;

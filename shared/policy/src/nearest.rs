@@ -1,5 +1,7 @@
 //! "Did you mean": the known name nearest to the one that was written.
 
+use crate::age::without_private_keys;
+
 /// The candidate within a third of the name's length in edits, if there is one.
 pub(crate) fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     const LONGEST: usize = 48;
@@ -36,6 +38,7 @@ pub(crate) fn listed(words: &[&str], most: usize) -> String {
 
 /// A text of the user's as an error may show it: one line, at most 60 characters, nothing that moves a cursor.
 pub(crate) fn shown(text: &str) -> String {
+    let text = without_private_keys(text);
     let mut shown: String = text.chars().take(60).map(visible).collect();
     if text.chars().nth(60).is_some() {
         shown.push('…');

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::age::without_private_keys;
 use crate::diagnostic::{Diagnostic, Label, Report, Severity};
 use crate::nearest::visible;
 
@@ -110,7 +111,7 @@ impl Report {
                 file = Some(*label_file);
             }
             let room = WIDTH.saturating_sub(gutter + 3);
-            let all: Vec<char> = source.line(*line).chars().map(visible).collect();
+            let all: Vec<char> = without_private_keys(source.line(*line)).chars().map(visible).collect();
             let first = labels.first().map_or(0, |label| source.line_column(label.span.start).1 - 1);
             // A long line is shown from a little before the first label on.
             let skip = if all.len() > room && first > room / 2 { first - room / 3 } else { 0 };

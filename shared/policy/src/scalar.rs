@@ -3,6 +3,7 @@
 use portcullis_domain::names::{AppName, EnvName, GroupName, ObjectName, Repository, Subject, Tag};
 use portcullis_domain::tags::TagPattern;
 
+use crate::age;
 use crate::amounts::{self, Measure};
 use crate::grammar::{self, Wrong};
 use crate::nearest::shown;
@@ -72,6 +73,8 @@ pub(crate) enum Scalar {
     Cedar,
     HttpRequest,
     CronJob,
+    /// A public key of age.
+    AgeRecipient,
     AlarmPattern,
     Count,
     Choice(&'static [Choice]),
@@ -145,6 +148,7 @@ impl Scalar {
                     "write: cronjob/integration-tests",
                 )),
             },
+            Scalar::AgeRecipient => age::recipient(text),
             Scalar::AlarmPattern => line(text, 255),
             Scalar::Count => match text.parse::<u8>() {
                 Ok(1..=50) if !text.starts_with('+') => Ok(()),
@@ -206,6 +210,7 @@ impl Scalar {
             Scalar::Date => "a date such as 2027-01-31",
             Scalar::HttpRequest => "a request such as GET /health",
             Scalar::CronJob => "a job such as cronjob/integration-tests",
+            Scalar::AgeRecipient => "an age recipient such as age1...",
             Scalar::AlarmPattern => "an alarm's name, * for any part of it",
             Scalar::Count => "a whole number",
             Scalar::Choice(choices) => {

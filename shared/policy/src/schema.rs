@@ -84,14 +84,14 @@ const TEST_KEYS: &[Key] = &[
         some(&Shape::Scalar(Scalar::HttpRequest), "nothing would be tested"),
     ),
     key("within", "The time limit. Default 1m, for a job 10m.", DURATION),
-    later(
+    key(
         "job",
-        "A suspended CronJob of the namespace to run once. Not supported yet.",
+        "In place of `http`: a suspended CronJob of the namespace, `cronjob/NAME`, run once as a Job. On Kubernetes only.",
         Shape::Scalar(Scalar::CronJob),
     ),
-    later(
+    key(
         "on_failure",
-        "Whether a failure stops the release. Not supported yet.",
+        "What follows when it fails: `stop` undoes the release, `continue` tells it and goes on. Default stop.",
         Shape::Scalar(Scalar::Choice(&[choice("stop"), choice("continue")])),
     ),
     later(

@@ -304,9 +304,8 @@ fn a_namespace_of_cloudwatch_is_ones_own_and_plain() {
 fn what_comes_later_is_named_where_it_stands() {
     insta::assert_snapshot!(said_of(&[
         ("notify:", "metrics: { preset: nlb, prometheus: \"https://prometheus.example.com\" }\nnotify:"),
-        ("strategy: blue-green", "strategy: { blue-green: { steps: [10%, 100%], every: 2m } }"),
-        ("strategy: blue-green", "strategy: { blue-green: { switch: manual } }"),
-        ("strategy: blue-green", "strategy: blue-green\n    traffic: gateway\n    freeze: { weekends: yes }"),
+        ("window: 24h", "window: 24h, before: [backup], planned: { steps: [10%, 100%], every: 2m }"),
+        ("strategy: blue-green", "strategy: blue-green\n    after_live: [lock_tags]\n    freeze: { weekends: yes }"),
         ("error_rate:", "cpu: below 80%, memory: below 2GB, restarts: below 3, error_rate:"),
         (
             "notify:",

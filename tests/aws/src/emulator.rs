@@ -73,7 +73,7 @@ impl Emulator {
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut emulator = Self { port, process: process.expect("starting an emulator") };
         let begun = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        while !listens(port) {
             if let Some(status) = emulator.process.try_wait().expect("looking after an emulator") {
                 panic!("an emulator ended at its start ({status}): {command:?}");
             }
@@ -97,6 +97,13 @@ impl Emulator {
     pub async fn clients_over(&self, wire: &Wire) -> Clients {
         Clients::new(over(&config(&self.endpoint()).await, wire))
     }
+}
+
+/// Whether somebody listens. Where nobody does, the system may give the connection its own target as its source: it is
+/// then connected to itself.
+fn listens(port: u16) -> bool {
+    let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+    connected.is_ok_and(|stream| stream.local_addr().is_ok_and(|own| own.port() != port))
 }
 
 impl Drop for Emulator {

@@ -168,7 +168,7 @@ impl Ledger {
             let page = page.expect("listing the backups");
             keys.extend(page.contents().iter().filter_map(|object| object.key()).map(str::to_owned));
         }
-        keys.retain(|key| key.contains(&format!("{target}/releases/")));
+        keys.retain(|key| key.contains(&format!("{target}/deployments/")));
         let mut indexes = BTreeSet::new();
         let mut files = 0;
         for outcome in told.outcomes().into_values() {

@@ -1,14 +1,15 @@
 //! Measures what the engine is promised to do, each figure beside something else that ran in the same run.
 //!
-//! Run by `cargo xtask bench engine`, `… proof` and `… lambda`. It asserts no speed: what misses its goal is printed as `goal not reached`, and
-//! the exit code is 0 as long as everything could be measured. `docs/performance.md` keeps figures and methods.
+//! Run by `cargo xtask bench engine`, `… proof`, `… lambda` and `… kubernetes`. It asserts no speed: what misses its goal is
+//! printed as `goal not reached`, and the exit code is 0 as long as everything could be measured. `docs/performance.md` keeps figures and methods.
 //!
 //! It must not know: the inside of what it measures; it uses the crates as their callers do. Start reading at
-//! [`engine`], [`proof`] and [`lambda`]; each line is a module of its own, what they have in common is in `story`.
+//! [`engine`], [`proof`], [`lambda`] and [`kubernetes`]; each line is a module of its own, what they have in common is in `story`.
 
 mod decide;
 mod fold;
 mod idle;
+mod kubernetes;
 mod lambda;
 mod ledger;
 mod memory;
@@ -41,6 +42,8 @@ enum Subject {
     Proof(proof::Proof),
     /// The Lambda functions: sizes, cold starts, memory, the first answer
     Lambda(lambda::Lambda),
+    /// The Kubernetes adapter on a real control plane: requests lost, switch, rollback, backup, a large release
+    Kubernetes(kubernetes::Kubernetes),
     /// What the idle server's memory is compared with: an async runtime that listens, and nothing else
     #[command(hide = true)]
     Listener,
@@ -90,6 +93,7 @@ fn main() -> Result<()> {
         Subject::Engine(args) => engine(&args),
         Subject::Proof(args) => proof::measure(&args),
         Subject::Lambda(args) => lambda::measure(&args),
+        Subject::Kubernetes(args) => kubernetes::measure(&args),
         Subject::Listener => idle::listen(),
     }
 }

@@ -311,7 +311,7 @@ impl Canon {
                 self.seq(*after);
             }
             Action::Look(look) => self.plain(look),
-            Action::BackUp { prefix, keep } => self.plain(&(prefix, keep)),
+            Action::BackUp { prefix, keep, secrets } => self.plain(&(prefix, keep, secrets)),
             Action::RunTest { test, against } => self.plain(&(test, against)),
             Action::Measure(measure) => self.plain(measure),
             Action::Observe => {}

@@ -8,8 +8,8 @@ use portcullis_domain::digest::Digest;
 use portcullis_domain::facts::CommitFacts;
 use portcullis_domain::names::{AlarmName, CommitSha, GroupName, Identity, LedgerId, Repository, ServiceName, Subject};
 use portcullis_domain::policy::{
-    Colour, Gates, Governor, Intake, Limits, MetricsFrom, Mode, Place, Policy, Quorum, RollBack, ScanAction, ScanRule,
-    SealedPolicy, Service, ServiceKind, Severity, Strategy, Test, TestKind, Waiting, Watch,
+    Colour, Gates, Governor, Intake, Limits, MetricsFrom, Mode, OnFailure, Place, Policy, Quorum, RollBack, ScanAction,
+    ScanRule, SealedPolicy, Service, ServiceKind, Severity, Strategy, Test, TestKind, TrafficBy, Waiting, Watch,
 };
 use portcullis_domain::scope::Scope;
 use portcullis_domain::time::{Millis, Timestamp};
@@ -248,6 +248,7 @@ fn policy(shape: Shape, quorum: u8, waiting: Waiting, alarms: bool, people: &[Su
             name: "smoke".to_owned(),
             kind: TestKind::Http { paths: vec!["/health".to_owned()] },
             within: Millis::minutes(10),
+            on_failure: OnFailure::Stop,
         }],
         backup_keep: Millis::days(90),
         watch: Watch {
@@ -283,5 +284,7 @@ fn policy(shape: Shape, quorum: u8, waiting: Waiting, alarms: bool, people: &[Su
         groups: BTreeMap::from([(managers, people.iter().cloned().collect())]),
         metrics_from: MetricsFrom::Local,
         publish: None,
+        traffic: TrafficBy::Selector,
+        backup_secrets: None,
     }
 }

@@ -8,7 +8,7 @@ use portcullis_domain::plan::PlanId;
 use portcullis_domain::scope::{Scope, Stop};
 use portcullis_domain::signal::Command;
 use portcullis_domain::target::{Phase, Target};
-use portcullis_domain::time::Millis;
+use portcullis_domain::time::{Millis, Timestamp};
 use portcullis_engine::memory::world::commit;
 use portcullis_engine::recorder::{RecordError, Recorder};
 
@@ -159,7 +159,12 @@ pub(crate) async fn act(
 }
 
 /// What people do about what they are asked, once nothing fails any more.
-pub(crate) fn asked(state: &Target, known: &[(ReleaseId, PlanId)], choice: usize) -> Vec<(&'static str, Deed)> {
+pub(crate) fn asked(
+    state: &Target,
+    now: Timestamp,
+    known: &[(ReleaseId, PlanId)],
+    choice: usize,
+) -> Vec<(&'static str, Deed)> {
     let mut deeds = Vec::new();
     if state.line_stopped.is_some() {
         deeds.push(("ama", Deed::ResumeLine));
@@ -181,9 +186,7 @@ pub(crate) fn asked(state: &Target, known: &[(ReleaseId, PlanId)], choice: usize
                 Phase::NeedsHelp if choice == 0 => ("ama", Deed::RollBack),
                 Phase::NeedsHelp => ("ama", Deed::Resolve),
                 _ if choice == 0 => ("ama", Deed::RollBack),
-                Phase::Live if release.asking.as_ref().is_some_and(|asking| asking.why.contains("window is over")) => {
-                    ("kofi", Deed::CloseWindow)
-                }
+                Phase::Live if release.until.is_some_and(|until| until <= now) => ("kofi", Deed::CloseWindow),
                 _ => ("kofi", Deed::PromoteThis(release.id)),
             });
         }

@@ -368,7 +368,7 @@ impl Run {
             return;
         }
         let choice = self.ending.below(4);
-        for (who, deed) in people::asked(&state, &self.answered, choice) {
+        for (who, deed) in people::asked(&state, self.hub.now(), &self.answered, choice) {
             if let Deed::ApproveThis(release, plan) = deed
                 && who == "kofi"
             {

@@ -40,7 +40,10 @@ pub(crate) fn policy(dice: &mut Dice) -> Policy {
     }
     policy.strategy = match dice.below(10) {
         0 | 1 => Strategy::Rolling,
-        other => Strategy::BlueGreen { steps: vec![10_000], every: Millis::minutes(1), manual: other == 2 },
+        other => {
+            let steps = if other < 7 { vec![10_000] } else { vec![2_500, 5_000, 10_000] };
+            Strategy::BlueGreen { steps, every: Millis::minutes(1), manual: other == 2 }
+        }
     };
     if dice.chance(30) {
         policy.mode = Mode::Observe;

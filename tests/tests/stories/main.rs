@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on should fail")]
 
 mod a_busy_branch_does_not_starve_an_approval;
+mod a_canary_that_breaches_at_a_later_step;
 mod a_colour_deleted_by_hand_after_its_rollback;
 mod a_crash_between_the_selector_switch_and_the_ledger;
 mod a_duplicate_alarm_during_a_rollback;

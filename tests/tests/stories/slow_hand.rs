@@ -12,7 +12,7 @@ use portcullis_domain::names::{Seq, ServiceName, TargetId};
 use portcullis_domain::policy::{Colour, Place, Test};
 use portcullis_engine::driver::Driver;
 use portcullis_engine::memory::World;
-use portcullis_engine::ports::{Cluster, Manifest, PortError, PortResult, Ports, TestResult, Written};
+use portcullis_engine::ports::{Cluster, Exported, PortError, PortResult, Ports, TestResult, Written};
 use portcullis_engine::recorder::Recorder;
 use tokio::sync::watch;
 
@@ -112,8 +112,8 @@ impl Cluster for SlowCluster {
         self.inner.look(target, place, ask).await
     }
 
-    async fn export(&self, target: &TargetId, place: &Place) -> PortResult<Vec<Manifest>> {
-        self.inner.export(target, place).await
+    async fn export(&self, target: &TargetId, place: &Place, secrets: Option<&str>) -> PortResult<Exported> {
+        self.inner.export(target, place, secrets).await
     }
 
     async fn test(

@@ -121,7 +121,11 @@ fn apply_release(target: &mut Target, id: ReleaseId, seq: Seq, at: Timestamp, wh
             target.drop_intentions(id, |action| matches!(action, Action::Look(_) | Action::Observe));
         }
         What::Entered { .. } | What::Cleared { .. } => {
-            target.drop_intentions(id, |action| matches!(action, Action::Look(_)));
+            // While traffic moves to its next step, no window is of one share: the watch begins anew after it.
+            let moves = matches!(what, What::Entered { phase: Phase::Switching { .. }, .. });
+            target.drop_intentions(id, |action| {
+                matches!(action, Action::Look(_)) || (moves && matches!(action, Action::Measure(_)))
+            });
         }
         What::RollbackBegan { why, served, .. } => {
             target.take_over(id);

@@ -6,7 +6,7 @@ use crate::action::{Action, Found, ObjectKey, Outcome, Part, Purpose, Value, Wri
 use crate::event::What;
 use crate::facts::CommitFacts;
 use crate::names::{CommitSha, ReleaseId, Seq, ServiceName};
-use crate::policy::{Colour, Policy, ServiceKind, Strategy};
+use crate::policy::{ALL_TRAFFIC, Colour, Policy, ServiceKind, Strategy};
 use crate::target::{Approval, Asking, BackStep, Glass, Phase, Progress, Release, Rollback, Step, WatchState};
 use crate::time::Timestamp;
 
@@ -129,7 +129,11 @@ impl Release {
                         self.until = self.policy.as_ref().map(|policy| at + policy.gates.expire);
                     }
                     Phase::Watching => {
-                        self.watch = Some(WatchState { since: at, measured_to: at, ..WatchState::default() });
+                        let (requests, failed) =
+                            self.watch.as_ref().map_or((0, 0), |watch| (watch.requests, watch.failed));
+                        let watch =
+                            WatchState { since: at, measured_to: at, requests, failed, ..WatchState::default() };
+                        self.watch = Some(watch);
                     }
                     _ => {}
                 }
@@ -251,7 +255,8 @@ impl Release {
         let Some(write) = write else {
             progress.step = match progress.step {
                 Step::Deployed(_) => Step::Rising(seq),
-                Step::Claimed(_) => Step::Confirming(seq),
+                // Before each further step its readiness is asked for again.
+                Step::Claimed(_) | Step::Switched => Step::Confirming(seq),
                 Step::Stopped(_) => Step::Ending(seq),
                 step => step,
             };
@@ -296,6 +301,10 @@ impl Release {
                 self.tests_passed.insert(test.name.clone());
                 return;
             }
+            (Action::RunTest { test, .. }, Outcome::TestFailed { .. }) if !test.on_failure.is_stop() => {
+                self.tests_passed.insert(test.name.clone());
+                return;
+            }
             (Action::Write(Write { object, .. }), Outcome::Written | Outcome::Drift(_)) => object,
             (Action::AwaitReady(ask), Outcome::Seen(_) | Outcome::Drift(_)) => &ask.object,
             _ => return,
@@ -326,7 +335,7 @@ impl Release {
             (Step::Claiming(s), false) if s == intention => Step::Claimed(s),
             (Step::Switching(_), true) => Step::Firm,
             (Step::Switching(s), false) if s == intention => {
-                progress.share = 10_000;
+                progress.share = share_of(action, progress.colour);
                 Step::Switched
             }
             (Step::Stopping(_), true) => {
@@ -368,6 +377,17 @@ impl Release {
             (Step::Ending(s), _) if s == intention => Step::Clear,
             (step, _) => step,
         };
+    }
+}
+
+/// The share that this colour has after a switch, in ten-thousandths.
+fn share_of(action: &Action, colour: Colour) -> u16 {
+    match action {
+        Action::Write(Write { to: Value::Traffic { green }, .. }) => match colour {
+            Colour::Green => *green,
+            Colour::Blue => ALL_TRAFFIC.saturating_sub(*green),
+        },
+        _ => ALL_TRAFFIC,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the passing of time brings: expiries, reminders, deadlines, louder calls for a person.
 
 use super::Draft;
-use crate::action::{Action, Purpose};
+use crate::action::{Action, Outcome, Purpose};
 use crate::event::{End, Reason, What};
 use crate::names::{ReleaseId, Seq};
 use crate::target::Phase;
@@ -37,6 +37,13 @@ impl Draft<'_> {
     fn overdue(&mut self, seq: Seq, id: ReleaseId) {
         // A release that is held does nothing; what was intended before still counts as late only once it goes on.
         let Some(outstanding) = self.target().outstanding.get(&seq).cloned() else { return };
+        if let Action::RunTest { test, .. } = &outstanding.intention.action
+            && !test.on_failure.is_stop()
+        {
+            let why = format!("it took longer than {}", test.within);
+            self.done(id, seq, &Outcome::TestFailed { why });
+            return;
+        }
         let Some(release) = self.release(id) else { return };
         let what = match &outstanding.intention.action {
             Action::BackUp { .. } => "the backup took too long".to_owned(),

@@ -6,15 +6,13 @@ use super::Draft;
 use crate::action::{Action, AwaitReady, Found, Measure, ObjectKey, Purpose, Stamp, Value};
 use crate::event::{Reason, What};
 use crate::names::{ReleaseId, Seq, ServiceName};
-use crate::policy::{Colour, Metric, Policy, Service, ServiceKind, Strategy};
+use crate::policy::{ALL_TRAFFIC, Colour, Metric, Policy, Service, ServiceKind, Strategy, Test, TestKind};
 use crate::target::{Phase, Progress, Step};
 use crate::time::Millis;
 use crate::verdict::Verdict;
 
 /// Between two looks at a workload that comes up.
 const LOOK_AT_PODS: Millis = Millis::seconds(1);
-/// All of a service's traffic.
-const ALL: u16 = 10_000;
 
 /// Whether what was seen is what was asked for.
 pub(super) fn is_ready(ask: &AwaitReady, found: &Found) -> bool {
@@ -145,16 +143,19 @@ impl Draft<'_> {
 
     fn verify(&mut self, id: ReleaseId, policy: &Policy) {
         let Some(release) = self.release(id) else { return };
-        let open = policy.verify.iter().find(|test| !release.tests_passed.contains(&test.name));
+        let against = self.colours(id, policy.services.iter().filter(|service| !service.is_worker()).cloned());
+        // Where only workers change there is nobody to send a request to.
+        let is_about = |test: &&Test| !against.is_empty() || !matches!(test.kind, TestKind::Http { .. });
+        let open = policy.verify.iter().filter(is_about).find(|test| !release.tests_passed.contains(&test.name));
         if let Some(test) = open {
             if !self.is_outstanding(id, |action| matches!(action, Action::RunTest { .. })) {
-                let against = self.colours(id, policy.services.iter().filter(|service| !service.is_worker()).cloned());
                 let within = test.within;
                 self.intend(id, Action::RunTest { test: test.clone(), against }, Some(LOOK_AT_PODS), within);
             }
             return;
         }
-        let to_switch = self.groups(id, policy).iter().flatten().any(|service| !self.is_switched(id, service));
+        let to_switch =
+            self.groups(id, policy).iter().flatten().any(|service| !self.is_switched(id, service, ALL_TRAFFIC));
         if !to_switch {
             self.push(What::Entered { release: id, phase: Phase::Watching });
             return;
@@ -199,19 +200,56 @@ impl Draft<'_> {
         groups.into_values().collect()
     }
 
-    fn is_switched(&self, id: ReleaseId, service: &Service) -> bool {
+    /// Whether the service has this share of its traffic on the new colour. A worker has no share: it starts with the
+    /// last step.
+    fn is_switched(&self, id: ReleaseId, service: &Service, share: u16) -> bool {
         let Some(progress) = self.changing(id, service) else { return true };
-        let has_old = self.release(id).is_some_and(|release| release.before.contains_key(&service.name));
-        progress.is_switched(service.kind, has_old)
+        match service.kind {
+            ServiceKind::Serving => progress.share >= share,
+            ServiceKind::Worker { .. } => {
+                share < ALL_TRAFFIC || progress.is_switched(service.kind, self.has_old(id, service))
+            }
+        }
+    }
+
+    fn has_old(&self, id: ReleaseId, service: &Service) -> bool {
+        self.release(id).is_some_and(|release| release.before.contains_key(&service.name))
+    }
+
+    /// The shares that this release's traffic moves in. Only what old pods serve can be shared with them: a release
+    /// without any has one step.
+    fn steps<'p>(&self, id: ReleaseId, policy: &'p Policy) -> &'p [u16] {
+        let all = policy.strategy.steps();
+        let shared = policy.services.iter().any(|service| self.is_shared(id, service));
+        if shared { all } else { &all[all.len() - 1..] }
+    }
+
+    fn is_shared(&self, id: ReleaseId, service: &Service) -> bool {
+        !service.is_worker() && self.changing(id, service).is_some() && self.has_old(id, service)
+    }
+
+    /// The step that follows the one a release is watched at; none = all its traffic has moved.
+    pub(super) fn next_step(&self, id: ReleaseId, policy: &Policy) -> Option<u16> {
+        let shared = policy.services.iter().filter(|service| self.is_shared(id, service));
+        let least = shared.filter_map(|service| Some(self.changing(id, service)?.share)).min()?;
+        let next = self.steps(id, policy).iter().position(|share| *share > least)?;
+        u16::try_from(next).ok()
     }
 
     fn switch(&mut self, id: ReleaseId, policy: &Policy, step: u16, wave: u16) {
-        let groups = self.groups(id, policy);
+        let steps = self.steps(id, policy);
+        let share = steps.get(usize::from(step)).copied().unwrap_or(ALL_TRAFFIC);
+        let mut groups = self.groups(id, policy);
+        if share < ALL_TRAFFIC {
+            groups.retain(|group| group.iter().any(|service| !service.is_worker()));
+        }
         let Some(group) = groups.get(usize::from(wave)) else {
             self.push(What::Entered { release: id, phase: Phase::Watching });
             return;
         };
-        if group.iter().all(|service| self.is_switched(id, service)) {
+        // What has no old pods takes all of its traffic at the first step.
+        let wanted = |draft: &Self, service: &Service| if draft.has_old(id, service) { share } else { ALL_TRAFFIC };
+        if group.iter().all(|service| self.is_switched(id, service, wanted(self, service))) {
             let wave = wave + 1;
             let more = usize::from(wave) < groups.len();
             let phase = if more { Phase::Switching { step, wave } } else { Phase::Watching };
@@ -219,13 +257,15 @@ impl Draft<'_> {
             return;
         }
         for service in group {
-            if !self.is_switched(id, service) {
-                self.switch_service(id, service);
+            let share = wanted(self, service);
+            if !self.is_switched(id, service, share) {
+                self.switch_service(id, service, share);
             }
         }
     }
 
-    fn switch_service(&mut self, id: ReleaseId, service: &Service) {
+    /// The next thing to do until this share of the service's traffic is on its new colour.
+    fn switch_service(&mut self, id: ReleaseId, service: &Service, share: u16) {
         let (Some(progress), Some(digest)) = (self.changing(id, service), self.digest(id, &service.name)) else {
             return;
         };
@@ -250,8 +290,15 @@ impl Draft<'_> {
             }
             (_, Step::Up | Step::Clear) => self.intend_write(id, own, claim, Purpose::Claim),
             (_, Step::Claimed(after)) => self.await_ready(id, own, digest, progress.replicas, after),
+            // The next step: what was claimed for the first one must be ready still.
+            (ServiceKind::Serving, Step::Switched) => {
+                let known = self.target().objects.get(&own).and_then(|known| known.confirmed.as_ref());
+                let after = known.and_then(|stamp| stamp.fence.as_ref()).map_or(Seq(0), |fence| fence.seq);
+                self.await_ready(id, own, digest, progress.replicas, after);
+            }
             (ServiceKind::Serving, Step::Firm) => {
-                let green = if progress.colour == Colour::Green { ALL } else { 0 };
+                let share = share.min(ALL_TRAFFIC);
+                let green = if progress.colour == Colour::Green { share } else { ALL_TRAFFIC - share };
                 let object = ObjectKey::traffic(&service.name);
                 self.intend_write(id, object, Value::Traffic { green }, Purpose::Switch);
             }
@@ -267,8 +314,10 @@ impl Draft<'_> {
         let mut metrics: std::collections::BTreeSet<Metric> =
             policy.watch.healthy.iter().chain(&policy.roll_back.when).map(|trigger| trigger.metric).collect();
         metrics.insert(Metric::Requests);
+        // A worker that waits for the last step has nothing to say yet.
+        let works = |service: &&Service| self.changing(id, service).is_some_and(|progress| progress.share > 0);
         let measure = Measure {
-            services: self.colours(id, policy.services.iter().cloned()),
+            services: self.colours(id, policy.services.iter().filter(works).cloned()),
             metrics,
             every: policy.watch.every,
             alarms: policy.watch.alarms_roll_back.iter().chain(&policy.watch.alarms_ask).cloned().collect(),
@@ -304,9 +353,14 @@ impl Draft<'_> {
         self.push(What::Drifted { release: id, object: object.clone(), found: found.clone(), ours });
         if !ours {
             let by = found.written_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-            let why = match &found.stamp {
-                Some(_) => format!("{object} was changed{by}; it holds what Portcullis never wrote. Not overwritten"),
-                None => format!("{object} was deleted{by}. It is not created again by itself"),
+            let why = match (&found.stamp, &found.foreign) {
+                (Some(_), _) => {
+                    format!("{object} was changed{by}; it holds what Portcullis never wrote. Not overwritten")
+                }
+                (None, Some(foreign)) => {
+                    format!("{object} was changed{by}; it has {foreign}, which Portcullis never wrote. Not overwritten")
+                }
+                (None, None) => format!("{object} was deleted{by}. It is not created again by itself"),
             };
             self.needs_help(id, why);
         }

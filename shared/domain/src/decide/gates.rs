@@ -301,10 +301,11 @@ impl Draft<'_> {
                 let before = self.target().live.iter().filter(|(name, _)| names.contains(name));
                 let before = before.map(|(name, serving)| (name.clone(), serving.clone())).collect();
                 let (keep, within) = (policy.backup_keep, policy.limits.backup);
+                let secrets = policy.backup_secrets.clone();
                 self.push(What::Began { release: id, plan, policy, before, objects: facts.objects.clone() });
                 // Of this attempt alone: after a restore a number may be used again.
-                let prefix = format!("{}/releases/{id}/{}/", self.policy.target, self.now().0);
-                self.intend(id, Action::BackUp { prefix, keep }, None, within);
+                let prefix = format!("{}/deployments/{}-{id}/", self.policy.target, self.now().stamp_with_millis());
+                self.intend(id, Action::BackUp { prefix, keep, secrets }, None, within);
             }
         }
     }

@@ -189,7 +189,9 @@ impl<'a> Draft<'a> {
             | (Action::RunTest { .. }, Outcome::TestPassed { .. }) => self.done(release, intention, outcome),
             (Action::RunTest { test, .. }, Outcome::TestFailed { why }) => {
                 self.done(release, intention, outcome);
-                self.begin_rollback(release, Reason::Step { why: format!("test {} failed: {why}", test.name) });
+                if test.on_failure.is_stop() {
+                    self.begin_rollback(release, Reason::Step { why: format!("test {} failed: {why}", test.name) });
+                }
             }
             _ => {}
         }
@@ -231,10 +233,12 @@ impl<'a> Draft<'a> {
 
     /// Whether forward steps are held for this release at the moment.
     fn is_held(&self, id: ReleaseId) -> bool {
+        self.is_stopped(id) || self.release(id).is_none_or(|release| release.asking.is_some())
+    }
+
+    /// Whether a person stopped its forward steps, or everybody's.
+    fn is_stopped(&self, id: ReleaseId) -> bool {
         let stopped = self.given.scopes.iter().any(|(_, scope)| scope.stopped(self.now()).is_some());
-        let release = self.release(id);
-        stopped
-            || self.target().hands_off.is_some()
-            || release.is_none_or(|release| release.paused || release.asking.is_some())
+        stopped || self.target().hands_off.is_some() || self.release(id).is_none_or(|release| release.paused)
     }
 }

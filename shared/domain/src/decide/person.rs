@@ -206,14 +206,21 @@ impl Draft<'_> {
         let release = self.find(id)?;
         let (phase, asked) = (release.phase, release.asking.is_some());
         match phase {
-            Phase::Live if self.is_overdue(release) => {
+            Phase::Live if self.window_over(release).is_some() => {
                 return Err(format!("release {id} is live and its window is over: close the window, or roll it back"));
             }
             Phase::Verifying | Phase::Live if asked => self.push(What::Promoted { release: id }),
             Phase::Watching if asked => {
-                self.push(What::Promoted { release: id });
                 let policy = self.policy_of(id);
-                self.go_live(id, &policy);
+                let step = self.next_step(id, &policy);
+                if step.is_some() && self.is_stopped(id) {
+                    return Err(format!("release {id} takes no further step while forward steps are stopped"));
+                }
+                self.push(What::Promoted { release: id });
+                match step {
+                    Some(step) => self.take_step(id, step),
+                    None => self.go_live(id, &policy),
+                }
             }
             Phase::Switching { .. } | Phase::Live => {}
             _ => return Err(format!("release {id} is {}; nothing waits for a person to say go", phase.name())),
@@ -322,17 +329,12 @@ impl Draft<'_> {
             return Err(format!("no release of {} has an open window", self.policy.target));
         };
         let Some(release) = self.release(id).filter(|release| release.keep_old_until.is_some()) else { return Ok(()) };
-        let overdue = self.is_overdue(release);
+        let overdue = self.window_over(release).is_some();
         self.push(What::OldColourFreed { release: id, reason: reason.to_owned() });
         if overdue {
             self.push(What::WindowClosed { release: id });
         }
         Ok(())
-    }
-
-    /// Whether the window of a live release is over, and only its old pods keep it open.
-    fn is_overdue(&self, release: &Release) -> bool {
-        release.phase == Phase::Live && release.until.is_some_and(|until| until <= self.now())
     }
 }
 

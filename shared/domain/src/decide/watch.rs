@@ -56,11 +56,25 @@ impl Draft<'_> {
             return;
         }
         let (asking, paused) = self.release(id).map_or((true, true), |r| (r.asking.is_some(), r.paused));
-        if said.watch.healthy >= policy.watch.length && !asking && !paused {
+        if let Some(step) = self.next_step(id, &policy) {
+            // A release that was held may have been healthy long ago: what counts is that it is now.
+            let well = said.conclusive && said.watch.breaches.is_empty() && said.watch.unready.is_empty();
+            if well && said.watch.healthy >= policy.strategy.every() && !self.is_held(id) {
+                self.take_step(id, step);
+                return;
+            }
+        } else if said.watch.healthy >= policy.watch.length && !asking && !paused {
             self.go_live(id, &policy);
-        } else if said.watch.inconclusive > policy.watch.extend && !asking {
+            return;
+        }
+        if said.watch.inconclusive > policy.watch.extend && !asking {
             self.ask(id, "the watch is inconclusive: too little traffic or no data. Promote it, or roll it back");
         }
+    }
+
+    /// More traffic moves to the new colour.
+    pub(super) fn take_step(&mut self, id: ReleaseId, step: u16) {
+        self.push(What::Entered { release: id, phase: Phase::Switching { step, wave: 0 } });
     }
 
     pub(super) fn go_live(&mut self, id: ReleaseId, policy: &Policy) {
@@ -139,26 +153,29 @@ impl Draft<'_> {
         let policy = self.policy_of(id);
         self.keep_scanning(id, &policy);
         let Some(release) = self.release(id) else { return };
-        let (kept, asking) = (release.keep_old_until, release.asking.is_some());
-        let window_over = release.until.filter(|until| *until <= self.now());
-        if kept.is_none() && window_over.is_some() {
+        let (kept, asking, over) = (release.keep_old_until, release.asking.is_some(), self.window_over(release));
+        if kept.is_none() && over.is_some() {
             self.push(What::WindowClosed { release: id });
             return;
         }
         if kept.is_none_or(|until| until > self.now()) || self.target().hands_off.is_some() {
             return;
         }
-        if window_over.is_some_and(|until| until + policy.limits.write <= self.now()) && !asking {
-            let why = "its window is over, and its old pods could not be let go. Close the window to leave them, or \
-                       roll it back";
-            self.ask(id, why);
-        }
         if self.old_at_work(id).is_empty() {
             self.push(What::OldReleased { release: id });
         } else if !self.is_outstanding(id, |action| matches!(action, Action::Write(_) | Action::Observe)) {
             let every = self.limits(id).look;
             self.intend(id, Action::Observe, Some(every), Millis::days(365));
+        } else if over.is_some_and(|until| until + policy.limits.write <= self.now()) && !asking {
+            let why = "its window is over, and its old pods could not be let go. Close the window to leave them, or \
+                       roll it back";
+            self.ask(id, why);
         }
+    }
+
+    /// When the window of a live release ended, if it did: only its old pods keep it open.
+    pub(super) fn window_over(&self, release: &Release) -> Option<Timestamp> {
+        release.until.filter(|until| release.phase == Phase::Live && *until <= self.now())
     }
 
     /// The old workloads of a live release that still have pods.
@@ -301,7 +318,8 @@ fn unready(release: &Release, services: &BTreeMap<ServiceName, Window>) -> BTree
     release
         .progress
         .iter()
-        .filter(|(_, progress)| progress.changes)
+        // A worker that waits for the last step has no pods yet.
+        .filter(|(_, progress)| progress.changes && progress.share > 0)
         .filter(|(service, progress)| {
             services.get(*service).and_then(|window| window.ready).is_some_and(|ready| ready < progress.replicas)
         })

@@ -2,7 +2,7 @@
 
 use super::{Case, plural};
 use crate::action::{ObjectKey, Value};
-use crate::policy::{Colour, Service};
+use crate::policy::{ALL_TRAFFIC, Colour, Mode, Service, Strategy, percent};
 use crate::verdict::GateResult;
 
 /// What was asked for was learned, and no object carries somebody else's fence.
@@ -24,7 +24,14 @@ pub(super) fn judge(case: &Case<'_>) -> GateResult {
             let fence = found.stamp.as_ref()?.fence.as_ref()?;
             (fence.ledger != case.given.ledger).then(|| fence.to_string())
         });
-        if let Some(foreign) = foreign {
+        if let Some(foreign) = foreign.as_ref().filter(|_| found.stamp.is_none()) {
+            let by = found.written_by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
+            parts.push(GateResult::hold(
+                "value",
+                format!("{object} has {foreign}, which Portcullis never wrote{by}"),
+                "a person puts it right",
+            ));
+        } else if let Some(foreign) = foreign {
             parts.push(GateResult::hold(
                 "fence",
                 format!("{object} carries the fence of another ledger: {foreign}"),
@@ -40,12 +47,36 @@ pub(super) fn judge(case: &Case<'_>) -> GateResult {
             ));
         }
     }
-    parts.extend(case.policy.services.iter().filter_map(|service| astray(case, service)));
+    let of = |service| astray(case, service).or_else(|| divided(case, service));
+    parts.extend(case.policy.services.iter().filter_map(of));
+    parts.extend(case.policy.services.iter().filter_map(|service| unmoved(case, service)));
     if parts.is_empty() {
         let objects = case.facts.objects.values().filter(|found| found.stamp.is_some()).count();
         return GateResult::pass("cluster", format!("{} read, ours to write", plural(objects, "object", "objects")));
     }
     GateResult::all_of("cluster", "", parts)
+}
+
+/// Traffic that a switch could not move. It is said before green comes up, not when it is there.
+fn unmoved(case: &Case<'_>, service: &Service) -> Option<GateResult> {
+    let moves = case.policy.mode == Mode::Deploy && matches!(case.policy.strategy, Strategy::BlueGreen { .. });
+    let object = ObjectKey::traffic(&service.name);
+    let found = case.facts.objects.get(&object).filter(|found| moves && !found.problems.is_empty())?;
+    Some(GateResult::hold("traffic", format!("{object}: {}", found.problems.join("; ")), "a person makes it movable"))
+}
+
+/// Traffic that both colours share before a release begins: the new pods would serve as soon as they are up. A release
+/// that a person resolved in the middle of its steps leaves it so.
+fn divided(case: &Case<'_>, service: &Service) -> Option<GateResult> {
+    let found = case.facts.objects.get(&ObjectKey::traffic(&service.name))?;
+    let Value::Traffic { green } = found.stamp.as_ref()?.value else { return None };
+    // While another release is in flight it is that one's doing, and it is waited for anyway.
+    let busy = case.target.in_flight.is_some_and(|id| id != case.release.id);
+    if green == 0 || green >= ALL_TRAFFIC || busy {
+        return None;
+    }
+    let why = format!("{} has {} of its traffic on green, and the rest on blue", service.name, percent(green));
+    Some(GateResult::hold("traffic", why, "a person sends all of it to one colour"))
 }
 
 /// Traffic that points at a colour without pods while the other one has some: somebody moved it, and what serves is not

@@ -1,7 +1,7 @@
 //! The main story, and what can end a release before its first change.
 
 use crate::world::*;
-use portcullis_domain::action::{Action, ObjectKey, Outcome, Value};
+use portcullis_domain::action::{Action, Found, ObjectKey, Outcome, Value};
 use portcullis_domain::event::{End, What};
 use portcullis_domain::facts::ScanStatus;
 use portcullis_domain::names::ReleaseId;
@@ -497,6 +497,38 @@ fn a_rolling_release_whose_gates_no_longer_hold_after_its_backup_waits_and_then_
     world.pass(Millis::hours(24));
     assert_eq!(world.end_of(id), Some(End::Expired), "{:#?}", world.story(id));
     assert_eq!(world.serves("api"), Some(image(1, "api")));
+}
+
+#[test]
+fn traffic_that_a_switch_could_not_move_or_that_is_not_ours_to_read_holds_a_release() {
+    let api = ObjectKey::traffic(&service("api"));
+    let judged = |policy: Policy, edit: fn(&mut Found)| {
+        let mut world = World::new(policy);
+        world.build(2, "amara");
+        edit(world.cluster.get_mut(&api).unwrap());
+        world.edited.insert(service("api"));
+        let id = world.push(2);
+        world.gate(id, "cluster")
+    };
+    let plain: fn(&mut Found) = |found| found.problems = vec!["its selector has no colour".into()];
+    assert_eq!(judged(policy(), plain), "hold: Service/api: its selector has no colour");
+    let mut rolling = policy();
+    rolling.strategy = Strategy::Rolling;
+    assert!(judged(rolling, plain).starts_with("pass"), "nothing is switched");
+    let mut gate = policy();
+    gate.mode = Mode::Gate;
+    assert!(judged(gate, plain).starts_with("pass"), "nothing is written");
+    let elsewhere: fn(&mut Found) = |found| {
+        *found = Found {
+            foreign: Some("the selector colour=purple".into()),
+            written_by: Some("kubectl".into()),
+            ..Found::default()
+        };
+    };
+    assert_eq!(
+        judged(policy(), elsewhere),
+        "hold: Service/api has the selector colour=purple, which Portcullis never wrote, by kubectl"
+    );
 }
 
 #[test]

@@ -224,6 +224,16 @@ fn what_is_awaited_is_ready_only_as_asked_for_and_somebody_elses_hand_is_seen() 
     assert_eq!(world.phase(FIRST), Some(Phase::NeedsHelp));
     let why = world.release(FIRST).asking.clone().unwrap().why;
     assert_eq!(why, "Deployment/web-green was deleted. It is not created again by itself");
+    // There, but with nothing that could be one of its values.
+    let mut world = stands_at(policy(), |action| matches!(action, Action::AwaitReady(_)));
+    let seq = intention(&world, |action| matches!(action, Action::AwaitReady(_)));
+    let found = Found { foreign: Some("no image".into()), written_by: Some("helm".into()), ..Found::default() };
+    outcome(&mut world, seq, Outcome::Seen(found));
+    let why = world.release(FIRST).asking.clone().unwrap().why;
+    assert_eq!(
+        why,
+        "Deployment/web-green was changed by helm; it has no image, which Portcullis never wrote. Not overwritten"
+    );
 }
 
 #[test]
@@ -258,4 +268,32 @@ fn a_reading_from_before_the_epoch_was_raised_tells_of_the_past_however_high_its
     };
     assert_eq!(outcome(&mut world, seq, seen(0)), vec![]);
     assert_eq!(names(&outcome(&mut world, seq, seen(1)))[0], "done");
+}
+
+#[test]
+fn a_release_of_workers_alone_is_asked_nothing_over_http_and_its_jobs_run() {
+    let mut policy = worker(false);
+    let cronjob = portcullis_domain::names::ObjectName::new("journeys").unwrap();
+    let job = Test { name: "journeys".into(), kind: TestKind::Job { cronjob }, ..policy.verify[0].clone() };
+    assert!(matches!(policy.verify[0].kind, TestKind::Http { .. }));
+    policy.verify.push(job);
+    let mut world = World::new(policy);
+    world.build(2, "amara");
+    for unchanged in ["web", "api"] {
+        world.commits.get_mut(&commit(2)).unwrap().changed.insert(service(unchanged), false);
+        world.scan(image(1, unchanged), &[]);
+    }
+    world.push_one(2, "jobs");
+    world.settle();
+    world.approve("kofi", FIRST);
+    world.pass(Millis::minutes(6));
+    assert_eq!(world.phase(FIRST), Some(Phase::Live), "{:#?}", world.story(FIRST));
+    let tests = world.events.iter().filter_map(|event| match &event.what {
+        What::Intended { intention, .. } => match &intention.action {
+            Action::RunTest { test, .. } => Some(test.name.as_str()),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(tests.collect::<Vec<_>>(), ["journeys"]);
 }

@@ -79,7 +79,7 @@ fn a_cluster_that_was_not_read_holds_and_a_source_that_is_missing_is_named_once(
 }
 
 #[test]
-fn traffic_holds_only_where_it_goes_to_no_pods_while_the_other_colour_has_some() {
+fn traffic_holds_only_where_it_goes_to_no_pods_while_the_other_colour_has_some_or_to_both_colours() {
     let web = service("web");
     for (green, blue_pods, green_pods, holds) in [
         (0, 3, 0, None),
@@ -87,7 +87,9 @@ fn traffic_holds_only_where_it_goes_to_no_pods_while_the_other_colour_has_some()
         (0, 0, 0, None),
         (0, 0, 3, Some("web sends its traffic to blue, which has no pods, while green has")),
         (4_999, 0, 3, Some("web sends its traffic to blue, which has no pods, while green has")),
-        (5_000, 0, 3, None),
+        (5_000, 0, 3, Some("web has 50% of its traffic on green, and the rest on blue")),
+        (1, 3, 3, Some("web has 0.01% of its traffic on green, and the rest on blue")),
+        (9_999, 3, 3, Some("web has 99.99% of its traffic on green, and the rest on blue")),
         (5_000, 3, 0, Some("web sends its traffic to green, which has no pods, while blue has")),
         (10_000, 3, 3, None),
     ] {

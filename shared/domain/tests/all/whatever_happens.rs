@@ -96,6 +96,11 @@ impl Run {
             1 => policy.strategy = portcullis_domain::policy::Strategy::Rolling,
             2 => policy.services[2].kind = ServiceKind::Worker { overlap: true },
             3 => policy.waiting = Waiting::Queue,
+            4 => {
+                let steps = vec![2_500, 5_000, 10_000];
+                let every = Millis::minutes(2);
+                policy.strategy = portcullis_domain::policy::Strategy::BlueGreen { steps, every, manual: false };
+            }
             _ => {}
         }
         policy.watch.alarms_roll_back = vec!["app-*".into()];
@@ -325,7 +330,7 @@ proptest! {
 
     #[test]
     fn the_invariants_hold_and_every_release_ends(
-        kind in 0u8..4,
+        kind in 0u8..5,
         happenings in prop::collection::vec(happening(), 1..40),
     ) {
         let mut run = Run::new(kind);

@@ -8,7 +8,7 @@ use portcullis_domain::action::{AwaitReady, Fence, Found, ObjectKey, Stamp, Valu
 use portcullis_domain::digest::Digest;
 use portcullis_domain::names::{Seq, ServiceName, TargetId};
 use portcullis_domain::policy::{Colour, Place, Test, TestKind};
-use portcullis_engine::ports::{Cluster, Manifest, PortError, PortResult, TestResult, Written};
+use portcullis_engine::ports::{Cluster, Exported, PortError, PortResult, TestResult, Written};
 
 use super::fence::{self, Judgement};
 use super::objects::{Change, Object, Tested};
@@ -102,9 +102,11 @@ impl Cluster for LocalCluster {
         Ok(found)
     }
 
-    async fn export(&self, target: &TargetId, place: &Place) -> PortResult<Vec<Manifest>> {
+    /// It has no Secrets.
+    async fn export(&self, target: &TargetId, place: &Place, _: Option<&str>) -> PortResult<Exported> {
         self.0.check_running()?;
-        Ok(manifest::export(target, &place.namespace, &self.0.store.of(target)))
+        let manifests = manifest::export(target, &place.namespace, &self.0.store.of(target));
+        Ok(Exported { manifests, ..Exported::default() })
     }
 
     /// Runs to its end in one call; doing it again asks again.
@@ -118,7 +120,10 @@ impl Cluster for LocalCluster {
     ) -> PortResult<TestResult> {
         self.0.check_running()?;
         let paths = match &test.kind {
-            TestKind::Job { .. } => return Ok(TestResult::Failed("this cluster runs no jobs".into())),
+            TestKind::Job { cronjob } => {
+                let why = format!("the local cluster runs no Jobs: CronJob {cronjob} can only be run on Kubernetes");
+                return Ok(TestResult::Failed(why));
+            }
             TestKind::Http { paths } => paths,
         };
         let asking = self.ask_pods(target, paths, against);

@@ -123,7 +123,9 @@ pub async fn cluster(case: ClusterCase) {
     assert_eq!(case.found(&traffic).await.stamp, stamp(&first, Value::Traffic { green: 0 }));
 
     // The backup has it all, as something that can be applied again.
-    let manifests = case.cluster.export(&case.target, &case.place).await.unwrap();
+    let exported = case.cluster.export(&case.target, &case.place, None).await.unwrap();
+    assert!(exported.sealed.is_empty(), "nothing is encrypted to nobody");
+    let manifests = exported.manifests;
     assert!(manifests.len() >= 2, "at least the workload and the traffic are exported");
     assert!(manifests.iter().all(|manifest| !manifest.yaml.is_empty() && !manifest.name.is_empty()));
 

@@ -11,7 +11,7 @@ use portcullis_domain::policy::{Colour, Place, Test};
 use portcullis_domain::time::{Millis, Timestamp};
 
 use super::{Faults, Op, locked};
-use crate::ports::{Clock, Cluster, Manifest, PortResult, TestResult, Written};
+use crate::ports::{Clock, Cluster, Exported, Manifest, PortResult, TestResult, Written};
 
 /// How pods of a digest behave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -356,7 +356,7 @@ impl Cluster for FakeCluster {
         Ok(self.found(target, &ask.object))
     }
 
-    async fn export(&self, target: &TargetId, _: &Place) -> PortResult<Vec<Manifest>> {
+    async fn export(&self, target: &TargetId, _: &Place, _: Option<&str>) -> PortResult<Exported> {
         self.faults.before(Op::Export).await?;
         let manifests = {
             let state = locked(&self.state);
@@ -372,7 +372,7 @@ impl Cluster for FakeCluster {
             own.map(|((_, key), object)| manifest(key, object)).collect()
         };
         self.faults.after(Op::Export).await?;
-        Ok(manifests)
+        Ok(Exported { manifests, ..Exported::default() })
     }
 
     async fn test(

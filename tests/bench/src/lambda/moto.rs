@@ -51,7 +51,9 @@ impl Moto {
         let process = command.spawn().with_context(|| format!("starting {command:?}"))?;
         let mut moto = Self { port, process };
         let begun = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        // Where nobody listens yet, a connection may be one with itself.
+        let listens = |stream: TcpStream| stream.local_addr().is_ok_and(|own| own.port() != port);
+        while !TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok_and(listens) {
             if let Some(status) = moto.process.try_wait()? {
                 bail!("the moto server ended at its start ({status}): {command:?}");
             }

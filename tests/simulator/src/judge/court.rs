@@ -386,8 +386,8 @@ impl<'a> Court<'a> {
     /// What serves of a service by our writes, if that is one digest only.
     pub(super) fn serves(&self, service: &ServiceName) -> Option<Digest> {
         let colour = match self.objects.get(&ObjectKey::traffic(service)).map(|(_, value)| *value) {
-            Some(Value::Traffic { green: 0 }) => Some(Colour::Blue),
-            Some(Value::Traffic { green: 10_000 }) => Some(Colour::Green),
+            // In the middle of its steps it is the larger share.
+            Some(Value::Traffic { green }) => Some(if green >= 5_000 { Colour::Green } else { Colour::Blue }),
             _ => None,
         };
         let mut running = self.objects.iter().filter_map(|(key, (_, value))| match (key.part, value) {

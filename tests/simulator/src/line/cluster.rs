@@ -11,7 +11,7 @@ use portcullis_domain::digest::Digest;
 use portcullis_domain::names::{Seq, ServiceName, TargetId};
 use portcullis_domain::policy::{Colour, Place, Test};
 use portcullis_domain::time::Millis;
-use portcullis_engine::ports::{Cluster, Manifest, PortError, PortResult, TestResult, Written};
+use portcullis_engine::ports::{Cluster, Exported, PortError, PortResult, TestResult, Written};
 
 use super::{Line, Moment, Outside};
 use crate::broken::Broken;
@@ -106,8 +106,8 @@ impl Cluster for Line {
         Ok(found)
     }
 
-    async fn export(&self, target: &TargetId, place: &Place) -> PortResult<Vec<Manifest>> {
-        self.call("export", self.outside.cluster.export(target, place)).await
+    async fn export(&self, target: &TargetId, place: &Place, secrets: Option<&str>) -> PortResult<Exported> {
+        self.call("export", self.outside.cluster.export(target, place, secrets)).await
     }
 
     async fn test(

@@ -96,6 +96,7 @@ pub fn policy() -> Policy {
             name: "smoke".into(),
             kind: TestKind::Http { paths: vec!["/health".into()] },
             within: Millis::minutes(1),
+            on_failure: OnFailure::Stop,
         }],
         backup_keep: Millis::days(90),
         watch: Watch {
@@ -128,6 +129,8 @@ pub fn policy() -> Policy {
         )]),
         metrics_from: MetricsFrom::Local,
         publish: None,
+        traffic: TrafficBy::Selector,
+        backup_secrets: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use portcullis_domain::action::Found;
 use portcullis_domain::facts::{AlarmFact, AlarmState};
 use portcullis_domain::names::AlarmName;
-use portcullis_domain::policy::{Test, TestKind};
+use portcullis_domain::policy::{OnFailure, Test, TestKind};
 use portcullis_engine::ports::{Metrics as _, TestResult};
 
 use super::*;
@@ -160,7 +160,7 @@ async fn tests_ask_every_pod_of_the_colour_itself() {
     let against = BTreeMap::from([(world.service.clone(), Colour::Green)]);
     let http = |paths: &[&str]| TestKind::Http { paths: paths.iter().map(|path| (*path).to_owned()).collect() };
     let run = async |world: &World, kind| {
-        let test = Test { name: "smoke".into(), kind, within: GENEROUS };
+        let test = Test { name: "smoke".into(), kind, within: GENEROUS, on_failure: OnFailure::Stop };
         world.cluster.test(&world.target, &place(), Seq(9), &test, &against).await.unwrap()
     };
     let failed = |why: &str| TestResult::Failed(why.into());
@@ -171,7 +171,10 @@ async fn tests_ask_every_pod_of_the_colour_itself() {
     assert_eq!(run(&world, http(&["/health"])).await, passed);
     assert_eq!(run(&world, http(&["/health", "/"])).await, failed("/ of nestjs-service green: it answered 500"));
     let job = TestKind::Job { cronjob: portcullis_domain::names::ObjectName::new("smoke").unwrap() };
-    assert_eq!(run(&world, job).await, failed("this cluster runs no jobs"));
+    assert_eq!(
+        run(&world, job).await,
+        failed("the local cluster runs no Jobs: CronJob smoke can only be run on Kubernetes")
+    );
 }
 
 #[tokio::test]
@@ -200,7 +203,7 @@ async fn a_restart_finds_objects_pods_and_port_again() {
     let refused = LocalCluster::start(LocalOptions::new(world.dir.path())).await.unwrap_err().to_string();
     assert!(refused.contains("another process"), "{refused}");
     world.cluster.stop().await;
-    assert!(world.cluster.export(&world.target, &place()).await.is_err(), "a stopped cluster answers nothing");
+    assert!(world.cluster.export(&world.target, &place(), None).await.is_err(), "a stopped cluster answers nothing");
 
     world.cluster = cluster(world.dir.path()).await;
     world.cluster.ready(&world.target, GENEROUS).await.unwrap();
@@ -230,6 +233,6 @@ async fn manifests_hash_alike_whatever_digest_replicas_and_share() {
     assert_eq!(before.keys().collect::<Vec<_>>(), [&world.service]);
     world.blue_green(Colour::Green, "v2").await;
     assert_eq!(world.cluster.manifests(&world.target, &place(), &services).await.unwrap(), before);
-    let exported = world.cluster.export(&world.target, &place()).await.unwrap();
+    let exported = world.cluster.export(&world.target, &place(), None).await.unwrap().manifests;
     assert_eq!(exported.len(), 4);
 }

@@ -6,8 +6,9 @@ use portcullis_domain::digest::Digest;
 use portcullis_domain::facts::CommitFacts;
 use portcullis_domain::names::{CommitSha, GroupName, Identity, Repository, ServiceName, Subject, Tag};
 use portcullis_domain::policy::{
-    Comparison, Gates, Governor, HoldFor, Intake, Limits, Metric, MetricsFrom, Mode, Place, Policy, Quorum, RollBack,
-    ScanAction, ScanRule, Service, ServiceKind, Severity, Strategy, Test, TestKind, Trigger, Waiting, Watch,
+    Comparison, Gates, Governor, HoldFor, Intake, Limits, Metric, MetricsFrom, Mode, OnFailure, Place, Policy, Quorum,
+    RollBack, ScanAction, ScanRule, Service, ServiceKind, Severity, Strategy, Test, TestKind, TrafficBy, Trigger,
+    Waiting, Watch,
 };
 use portcullis_domain::time::Millis;
 
@@ -66,6 +67,7 @@ impl World {
                 name: "smoke".to_owned(),
                 kind: TestKind::Http { paths: vec!["/health".to_owned()] },
                 within: Millis::minutes(2),
+                on_failure: OnFailure::Stop,
             }],
             backup_keep: Millis::days(30),
             watch: Watch {
@@ -95,6 +97,8 @@ impl World {
             groups: BTreeMap::from([(managers, BTreeSet::from([subject("kofi"), subject("ama")]))]),
             metrics_from: MetricsFrom::Local,
             publish: None,
+            traffic: TrafficBy::Selector,
+            backup_secrets: None,
         }
     }
 

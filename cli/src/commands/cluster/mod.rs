@@ -1,0 +1,45 @@
+//! `cluster ...`: adopt and release services, the rights that are needed, what is let in, what stands in the way.
+
+mod change;
+mod lines;
+mod rights;
+
+use portcullis_domain::policy::SealedPolicy;
+use portcullis_kubernetes::adopt::Traffic;
+
+use crate::args::{self, Cluster, Environment};
+use crate::kubeconfig::Context;
+use crate::out::Out;
+use crate::policies;
+
+/// Does what was said.
+pub(crate) async fn run(command: Cluster, out: Out) -> anyhow::Result<()> {
+    match command {
+        Cluster::Adopt(asked) => change::run(&asked.change, change::To::Colours, asked.traffic.map(way), out).await,
+        Cluster::Release(asked) => change::run(&asked, change::To::Plain, None, out).await,
+        Cluster::Rbac(asked) => rights::rbac(&asked, out).await,
+        Cluster::Admission(asked) => rights::admission(&asked, out),
+        Cluster::Doctor(asked) => rights::doctor(&asked, out).await,
+    }
+}
+
+/// What moves traffic, as adopting knows it.
+fn way(said: args::Traffic) -> Traffic {
+    match said {
+        args::Traffic::Selector => Traffic::Selector,
+        args::Traffic::Alb => Traffic::Alb,
+        args::Traffic::Gateway => Traffic::Gateway,
+    }
+}
+
+/// The policy of an environment.
+fn policy(on: &Environment, out: Out) -> anyhow::Result<SealedPolicy> {
+    policies::one(&on.policy, &on.target, out.screen)
+}
+
+/// The policy of an environment, and the context of its cluster.
+fn place(on: &Environment, out: Out) -> anyhow::Result<(SealedPolicy, Context)> {
+    let policy = policy(on, out)?;
+    let context = Context::of_policy(&on.kube, &policy)?;
+    Ok((policy, context))
+}

@@ -1,0 +1,279 @@
+//! The engine's `Cluster` on Kubernetes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use portcullis_domain::action::{AwaitReady, Fence, Found, ObjectKey, Write};
+use portcullis_domain::digest::Digest;
+use portcullis_domain::names::{Seq, ServiceName, TargetId};
+use portcullis_domain::policy::{Colour, Place, Test};
+use portcullis_engine::ports::{Cluster, Exported, PortError, PortResult, TestResult, Written};
+use serde_json::Value as Json;
+use tokio::sync::Mutex;
+
+use crate::backup::seal::Recipient;
+use crate::backup::wire::Wire;
+use crate::backup::{self, Export, Wanted};
+use crate::bundle::Bundles;
+use crate::client::access::Access;
+use crate::client::{Client, ClientOptions, Kind, kinds};
+use crate::manifests::manifests;
+use crate::room::room;
+use crate::write::Writer;
+use crate::{hooks, observe};
+
+/// Where clusters are reached from.
+#[derive(Clone)]
+pub enum Source {
+    /// The contexts of a kubeconfig file: a place's cluster names one.
+    Kubeconfig(PathBuf),
+    /// By endpoint, certificate authority and token.
+    Access(Arc<dyn Access>),
+    /// One that is connected already, whatever the place.
+    Connected(Client),
+}
+
+/// How the adapter behaves, whatever the cluster.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// How clusters are asked.
+    pub client: ClientOptions,
+    /// What is made where nothing is.
+    pub bundles: Option<Arc<dyn Bundles>>,
+    /// Whether a Service's selector is switched behind a load balancer that loses requests then.
+    pub selector_everywhere: bool,
+}
+
+/// Clusters, each reached when it is first asked for. Implements the engine's `Cluster`.
+pub struct KubernetesCluster {
+    source: Source,
+    options: Options,
+    reached: Mutex<BTreeMap<Key, Reached>>,
+}
+
+/// What tells clusters, and who asks them, apart.
+type Key = (Option<String>, Option<String>, Option<String>, String);
+
+/// A cluster and what was learned of it.
+#[derive(Clone)]
+struct Reached {
+    client: Client,
+    autoscalers: Kind,
+}
+
+impl std::fmt::Debug for KubernetesCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KubernetesCluster").finish_non_exhaustive()
+    }
+}
+
+impl KubernetesCluster {
+    /// Clusters from this source. Nothing is asked yet.
+    pub fn new(source: Source, options: Options) -> Self {
+        Self { source, options, reached: Mutex::default() }
+    }
+
+    /// The client of a place's cluster.
+    ///
+    /// # Errors
+    /// It cannot be reached, or is not known.
+    pub async fn client(&self, place: &Place) -> PortResult<Client> {
+        Ok(self.reached(place).await?.client)
+    }
+
+    async fn reached(&self, place: &Place) -> PortResult<Reached> {
+        let key = (place.account.clone(), place.region.clone(), place.role.clone(), place.cluster.clone());
+        if let Some(reached) = self.reached.lock().await.get(&key) {
+            return Ok(reached.clone());
+        }
+        let options = self.options.client.clone();
+        let client = match &self.source {
+            Source::Kubeconfig(file) => Client::from_kubeconfig(file, Some(&place.cluster), options).await?,
+            Source::Access(access) => Client::from_access(access.clone(), place, options).await?,
+            Source::Connected(client) => client.clone(),
+        };
+        let autoscalers = autoscalers(&client.document("/apis/autoscaling", None).await?);
+        let reached = Reached { client, autoscalers };
+        // Two that came at once learned the same.
+        self.reached.lock().await.insert(key, reached.clone());
+        Ok(reached)
+    }
+}
+
+/// The version in which the cluster is asked for autoscalers: `v2` says all of one; where it is not there, the version
+/// that the cluster prefers.
+fn autoscalers(group: &Json) -> Kind {
+    let versions = group["versions"].as_array().into_iter().flatten();
+    let has_v2 = versions.into_iter().any(|version| version["version"] == "v2");
+    let preferred = group["preferredVersion"]["version"].as_str().filter(|_| !has_v2).unwrap_or("v2");
+    let version = ["v1", "v2beta1", "v2beta2"].into_iter().find(|known| *known == preferred).unwrap_or("v2");
+    Kind { version, ..kinds::AUTOSCALERS }
+}
+
+/// Whether a backup has what a release cannot be brought back without; else what is missing, with the fix.
+fn needed(export: &Export, target: &TargetId, secrets: bool) -> Result<(), String> {
+    let (kinds, more): (&[&str], _) =
+        if secrets { (&["Deployment", "Service", "Secret"], " --secrets") } else { (&["Deployment", "Service"], "") };
+    export.has(kinds).map_err(|lost| {
+        format!(
+            "{lost}. Nothing is changed without it. Apply what `portcullis cluster rbac {target} --policy FILE{more}` prints"
+        )
+    })
+}
+
+#[async_trait]
+impl Cluster for KubernetesCluster {
+    async fn observe(
+        &self,
+        target: &TargetId,
+        place: &Place,
+        services: &BTreeSet<ServiceName>,
+    ) -> PortResult<BTreeMap<ObjectKey, Found>> {
+        observe::observe(&self.client(place).await?, target, &place.namespace, services).await
+    }
+
+    /// Services without any Deployment are absent.
+    async fn manifests(
+        &self,
+        _target: &TargetId,
+        place: &Place,
+        services: &BTreeSet<ServiceName>,
+    ) -> PortResult<BTreeMap<ServiceName, Digest>> {
+        Ok(manifests(&self.client(place).await?, &place.namespace, services).await?)
+    }
+
+    async fn write(&self, target: &TargetId, place: &Place, write: &Write, fence: &Fence) -> PortResult<Written> {
+        let Reached { client, autoscalers } = self.reached(place).await?;
+        let writer = Writer {
+            client: &client,
+            target,
+            namespace: &place.namespace,
+            write,
+            fence,
+            autoscalers: &autoscalers,
+            bundles: self.options.bundles.as_deref(),
+            selector_everywhere: self.options.selector_everywhere,
+        };
+        writer.run().await
+    }
+
+    async fn room(&self, target: &TargetId, place: &Place) -> PortResult<Option<u32>> {
+        Ok(room(&self.client(place).await?, target, &place.namespace).await?)
+    }
+
+    async fn look(&self, target: &TargetId, place: &Place, ask: &AwaitReady) -> PortResult<Found> {
+        observe::look(&self.client(place).await?, target, &place.namespace, ask).await
+    }
+
+    /// Fails where Deployments or Services, or Secrets that were asked for, may not be listed: nothing is changed then.
+    async fn export(&self, target: &TargetId, place: &Place, secrets: Option<&str>) -> PortResult<Exported> {
+        let doing = format!("backing up {target}");
+        let recipient = secrets.map(str::parse::<Recipient>).transpose();
+        let recipient = recipient
+            .map_err(|error| PortError::new(&doing, format!("the key that Secrets are to be encrypted to: {error}")))?;
+        let wire: Arc<dyn Wire> = Arc::new(self.client(place).await?);
+        let export = backup::export(&wire, &place.namespace, Wanted { secrets: recipient }).await?;
+        needed(&export, target, secrets.is_some()).map_err(|found| PortError::new(&doing, found))?;
+        Ok(export.exported())
+    }
+
+    async fn test(
+        &self,
+        target: &TargetId,
+        place: &Place,
+        intention: Seq,
+        test: &Test,
+        against: &BTreeMap<ServiceName, Colour>,
+    ) -> PortResult<TestResult> {
+        let client = self.client(place).await?;
+        hooks::test(&client, target, &place.namespace, intention, test, against).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fake::{FakeApi, place, target};
+
+    /// Answers for an export: which kinds there are, and what is listed of each.
+    fn answered(api: &FakeApi, lists: &[(&str, u16)]) {
+        let resource = |resource: &str, kind: &str| {
+            json!({ "resource": resource, "responseKind": { "kind": kind }, "scope": "Namespaced",
+                "verbs": ["create", "list", "patch"] })
+        };
+        let group = |group: &str, resources: Vec<Json>| {
+            json!({ "kind": "APIGroupDiscoveryList", "items": [{ "metadata": { "name": group },
+                "versions": [{ "version": "v1", "freshness": "Current", "resources": resources }] }] })
+        };
+        let core =
+            vec![resource("services", "Service"), resource("secrets", "Secret"), resource("configmaps", "ConfigMap")];
+        // In the order in which they are asked: what comes first is taken first.
+        for (path, status) in lists {
+            let body = match *status {
+                200 => json!({ "kind": "List", "metadata": { "resourceVersion": "7" }, "items": [] }),
+                _ => json!({ "kind": "Status", "message": "no way", "code": status }),
+            };
+            api.fail(&format!("GET {path}"), *status, body, false);
+        }
+        api.fail("GET /apis", 200, group("apps", vec![resource("deployments", "Deployment")]), false);
+        api.fail("GET /api", 200, group("", core), false);
+    }
+
+    #[tokio::test]
+    async fn what_a_release_cannot_be_brought_back_without_is_never_only_left_out() {
+        const ALL: [&str; 4] = [
+            "/apis/apps/v1/namespaces/shop/deployments",
+            "/api/v1/namespaces/shop/services",
+            "/api/v1/namespaces/shop/secrets",
+            "/api/v1/namespaces/shop/configmaps",
+        ];
+        let key = crate::backup::seal::tests::public();
+        for (forbidden, secrets, missing) in [
+            ("configmaps", None, None),
+            ("secrets", None, None),
+            ("deployments", None, Some(("Deployment", "cluster rbac shop/production --policy FILE`"))),
+            ("services", None, Some(("Service", "cluster rbac shop/production --policy FILE`"))),
+            ("secrets", Some(key.as_str()), Some(("Secret", "cluster rbac shop/production --policy FILE --secrets`"))),
+            ("configmaps", Some(key.as_str()), None),
+        ] {
+            let api = FakeApi::with(&[]);
+            let cluster = KubernetesCluster::new(Source::Connected(api.client()), Options::default());
+            cluster.client(&place()).await.unwrap();
+            let status = |path: &'static str| (path, if path.ends_with(forbidden) { 403 } else { 200 });
+            answered(&api, &ALL.map(status));
+            let exported = cluster.export(&target(), &place(), secrets).await;
+            match (exported, missing) {
+                (Ok(exported), None) => assert!(exported.about.is_some() && exported.sealed.is_empty()),
+                (Err(error), Some((kind, fix))) => {
+                    let words = error.to_string();
+                    assert!(words.contains(&format!("{kind}: NOT BACKED UP")) && words.contains(fix), "{words}");
+                }
+                (came, _) => panic!("{forbidden} forbidden, secrets to {secrets:?}: {came:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn secrets_are_encrypted_to_a_public_key_or_nothing_is_exported() {
+        let api = FakeApi::with(&[]);
+        let cluster = KubernetesCluster::new(Source::Connected(api.client()), Options::default());
+        let error = cluster.export(&target(), &place(), Some("hunter2")).await.unwrap_err().to_string();
+        assert!(error.contains("no public key of age") && !error.contains("hunter2"), "{error}");
+        assert!(api.log().is_empty(), "nothing was asked for");
+    }
+
+    #[test]
+    fn autoscalers_are_asked_for_in_the_version_that_says_all() {
+        let group = |versions: &[&str], preferred: &str| {
+            json!({ "versions": versions.iter().map(|v| json!({ "version": v })).collect::<Vec<_>>(),
+                "preferredVersion": { "version": preferred } })
+        };
+        assert_eq!(autoscalers(&group(&["v2", "v1"], "v2")).version, "v2");
+        assert_eq!(autoscalers(&group(&["v1", "v2"], "v1")).version, "v2");
+        assert_eq!(autoscalers(&group(&["v1", "v2beta2"], "v2beta2")).version, "v2beta2");
+    }
+}

@@ -1,0 +1,313 @@
+//! The hash of what would be applied for a service: what a plan is bound to, so that configuration cannot change between an
+//! approval and the switch unseen.
+//!
+//! It is of the live colour's Deployment, of the Service, autoscaler and disruption budget, and of the configuration they
+//! name; without digest, replicas and colour, and without what the API server fills in, so that it is the same before and
+//! after a switch and on another version of the cluster. A Secret counts by its uid and resource version: its content is
+//! never read.
+
+mod normal;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis_domain::digest::{Digest, FieldHasher};
+use portcullis_domain::names::ServiceName;
+use serde_json::Value as Json;
+
+use crate::client::{Client, Selector, kinds};
+use crate::error::{ApiError, Why};
+use crate::observe::{Picture, is_scaled_by, is_under, pictures};
+use normal::{autoscaler, budget, deployment, front};
+
+/// Configuration objects read at once.
+const AT_ONCE: usize = 8;
+
+/// The `ConfigMaps` and Secrets that a pod names, by kind and name.
+fn configuration(pod: &Json) -> BTreeSet<(bool, String)> {
+    let mut found = BTreeSet::new();
+    let mut add = |secret: bool, name: &Json| {
+        if let Some(name) = name.as_str() {
+            found.insert((secret, name.to_owned()));
+        }
+    };
+    let containers = ["initContainers", "containers"].map(|list| pod[list].as_array());
+    for container in containers.into_iter().flatten().flatten() {
+        for source in container["envFrom"].as_array().into_iter().flatten() {
+            add(false, &source["configMapRef"]["name"]);
+            add(true, &source["secretRef"]["name"]);
+        }
+        for variable in container["env"].as_array().into_iter().flatten() {
+            add(false, &variable["valueFrom"]["configMapKeyRef"]["name"]);
+            add(true, &variable["valueFrom"]["secretKeyRef"]["name"]);
+        }
+    }
+    for volume in pod["volumes"].as_array().into_iter().flatten() {
+        add(false, &volume["configMap"]["name"]);
+        add(true, &volume["secret"]["secretName"]);
+        for source in volume["projected"]["sources"].as_array().into_iter().flatten() {
+            add(false, &source["configMap"]["name"]);
+            add(true, &source["secret"]["name"]);
+        }
+    }
+    found
+}
+
+/// JSON with its fields by name, whatever order they came in.
+fn canonical(value: &Json, out: &mut Vec<u8>) {
+    match value {
+        Json::Object(fields) => {
+            out.push(b'{');
+            for (key, value) in fields.iter().collect::<BTreeMap<_, _>>() {
+                out.extend(Json::from(key.as_str()).to_string().bytes());
+                out.push(b':');
+                canonical(value, out);
+                out.push(b',');
+            }
+            out.push(b'}');
+        }
+        Json::Array(items) => {
+            out.push(b'[');
+            for item in items {
+                canonical(item, out);
+                out.push(b',');
+            }
+            out.push(b']');
+        }
+        scalar => out.extend(scalar.to_string().bytes()),
+    }
+}
+
+fn field(hasher: &mut FieldHasher, value: &Json) {
+    let mut bytes = Vec::new();
+    canonical(value, &mut bytes);
+    hasher.field(&bytes);
+}
+
+/// What a service's configuration counts as: per name a checksum; `absent`, or `not readable`.
+type Checksums = BTreeMap<(bool, String), String>;
+
+/// The hash of one service; none = it has no Deployment.
+fn hash(
+    service: &ServiceName,
+    picture: &Picture,
+    (autoscalers, budgets): (&[Json], &[Json]),
+    checksums: &Checksums,
+) -> Option<Digest> {
+    let live = live(picture)?;
+    let mut hasher = FieldHasher::new("portcullis kubernetes manifest 1");
+    field(&mut hasher, &deployment(live, service));
+    field(&mut hasher, &picture.traffic.as_ref().map_or(Json::Null, front));
+    field(&mut hasher, &autoscalers.iter().find(|one| is_scaled_by(live, one)).map_or(Json::Null, autoscaler));
+    field(&mut hasher, &budgets.iter().find(|one| is_under(live, one)).map_or(Json::Null, budget));
+    for wanted in configuration(&live["spec"]["template"]["spec"]) {
+        let (secret, name) = &wanted;
+        hasher.number(u64::from(*secret)).field(name.as_bytes());
+        hasher.field(checksums.get(&wanted).map_or("absent", String::as_str).as_bytes());
+    }
+    Some(hasher.finish())
+}
+
+/// The Deployment that a new colour would be made from.
+fn live(picture: &Picture) -> Option<&Json> {
+    let workload = picture.live().and_then(|colour| picture.workload(colour));
+    workload.or(picture.blue.as_ref()).or(picture.green.as_ref()).map(|workload| &workload.object)
+}
+
+/// One configuration object's checksum.
+async fn checksum(client: &Client, namespace: &str, secret: bool, name: &str) -> Result<String, ApiError> {
+    let read = if secret {
+        client.metadata(&kinds::SECRETS, namespace, name).await
+    } else {
+        client.get(&kinds::CONFIG_MAPS, namespace, name).await
+    };
+    Ok(match read {
+        Ok(None) => "absent".into(),
+        Ok(Some(object)) if secret => {
+            let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
+            format!("{}/{}", text("uid"), text("resourceVersion"))
+        }
+        Ok(Some(object)) => {
+            let mut bytes = Vec::new();
+            canonical(&object["data"], &mut bytes);
+            canonical(&object["binaryData"], &mut bytes);
+            Digest::of(&bytes).to_string()
+        }
+        Err(error) if matches!(error.why, Why::Forbidden { .. }) => "not readable".into(),
+        Err(error) => return Err(error),
+    })
+}
+
+async fn checksums(client: &Client, namespace: &str, wanted: BTreeSet<(bool, String)>) -> Result<Checksums, ApiError> {
+    let mut waiting = wanted.into_iter();
+    let mut running = tokio::task::JoinSet::new();
+    let mut found = Checksums::new();
+    loop {
+        while running.len() < AT_ONCE
+            && let Some((secret, name)) = waiting.next()
+        {
+            let (client, namespace) = (client.clone(), namespace.to_owned());
+            running.spawn(async move {
+                let checksum = checksum(&client, &namespace, secret, &name).await;
+                checksum.map(|checksum| ((secret, name), checksum))
+            });
+        }
+        match running.join_next().await {
+            None => return Ok(found),
+            Some(Ok(one)) => found.extend([one?]),
+            Some(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+}
+
+/// The hash of each service that has a Deployment.
+///
+/// # Errors
+/// What would be hashed cannot be read. A Secret or a `ConfigMap` that may not be read counts as such, and no more.
+pub async fn manifests(
+    client: &Client,
+    namespace: &str,
+    services: &BTreeSet<ServiceName>,
+) -> Result<BTreeMap<ServiceName, Digest>, ApiError> {
+    let everything = Selector::default();
+    let (pictures, autoscalers, budgets) = tokio::join!(
+        pictures(client, namespace, services),
+        client.list(&kinds::AUTOSCALERS, Some(namespace), &everything),
+        client.list(&kinds::BUDGETS, Some(namespace), &everything),
+    );
+    let (pictures, autoscalers, budgets) = (pictures?, autoscalers?.items, budgets?.items);
+    let pods = pictures.values().filter_map(live).map(|live| &live["spec"]["template"]["spec"]);
+    let checksums = checksums(client, namespace, pods.flat_map(configuration).collect()).await?;
+    let hashes = pictures.iter().filter_map(|(service, picture)| {
+        Some((service.clone(), hash(service, picture, (&autoscalers, &budgets), &checksums)?))
+    });
+    Ok(hashes.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_domain::policy::Colour;
+    use serde_json::json;
+
+    use super::*;
+    use crate::colour::Copy;
+    use crate::fake::{deployment as plain, digest, service, target};
+    use crate::observe::Workload;
+
+    fn hashed(picture: &Picture, autoscalers: &[Json]) -> Option<Digest> {
+        hash(&service(), picture, (autoscalers, &[]), &Checksums::new())
+    }
+
+    fn of(object: Json) -> Picture {
+        let plain = object["metadata"]["name"] == "web";
+        Picture { blue: Some(Workload { object, plain }), ..Picture::default() }
+    }
+
+    #[test]
+    fn a_hash_is_the_same_for_every_digest_colour_and_number_of_replicas() {
+        let (target, service) = (target(), service());
+        let mut first = plain("web", None, 3, &digest(1));
+        first["metadata"]["labels"] = json!({ "team": "shop", "app.kubernetes.io/managed-by": "Helm" });
+        first["metadata"]["annotations"] = json!({ "argocd.argoproj.io/tracking-id": "x", "example.com/own": "1" });
+        let copy = Copy { target: &target, service: &service, colour: Colour::Blue };
+        let blue = copy.deployment(&first, &digest(2)).unwrap();
+        let copy = Copy { target: &target, service: &service, colour: Colour::Green };
+        let green = copy.deployment(&blue, &digest(3)).unwrap();
+        let hash = hashed(&of(first.clone()), &[]).unwrap();
+        assert_eq!(hashed(&of(blue), &[]), Some(hash));
+        let picture = Picture { green: Some(Workload { object: green, plain: false }), ..Picture::default() };
+        assert_eq!(hashed(&picture, &[]), Some(hash));
+        let mut changed = first;
+        changed["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{ "name": "A", "value": "1" }]);
+        assert_ne!(hashed(&of(changed), &[]), Some(hash));
+        assert_eq!(hashed(&Picture::default(), &[]), None);
+    }
+
+    #[test]
+    fn what_the_api_server_fills_in_does_not_count() {
+        let image = format!("registry/web@{}", digest(1));
+        let asked = json!({ "metadata": { "name": "web" }, "spec": { "selector": { "matchLabels": { "app": "web" } },
+            "template": { "metadata": { "labels": { "app": "web" } }, "spec": {
+                "containers": [{ "name": "web", "image": image, "ports": [{ "containerPort": 80 }],
+                    "env": [{ "name": "IP", "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } }],
+                    "readinessProbe": { "httpGet": { "path": "/", "port": 80 } } }],
+                "volumes": [{ "name": "c", "configMap": { "name": "c" } }] } } } });
+        let mut stored = asked.clone();
+        stored["metadata"] = json!({ "name": "web", "uid": "u", "resourceVersion": "7", "generation": 2,
+            "annotations": { "deployment.kubernetes.io/revision": "3" }, "managedFields": [{}] });
+        stored["status"] = json!({ "replicas": 3 });
+        stored["spec"]["replicas"] = 3.into();
+        stored["spec"]["revisionHistoryLimit"] = 10.into();
+        stored["spec"]["progressDeadlineSeconds"] = 600.into();
+        stored["spec"]["strategy"] =
+            json!({ "type": "RollingUpdate", "rollingUpdate": { "maxSurge": "25%", "maxUnavailable": "25%" } });
+        let pod = &mut stored["spec"]["template"]["spec"];
+        pod["restartPolicy"] = "Always".into();
+        pod["dnsPolicy"] = "ClusterFirst".into();
+        pod["schedulerName"] = "default-scheduler".into();
+        pod["terminationGracePeriodSeconds"] = 30.into();
+        pod["securityContext"] = json!({});
+        pod["volumes"][0]["configMap"]["defaultMode"] = 420.into();
+        let container = &mut pod["containers"][0];
+        container["imagePullPolicy"] = "IfNotPresent".into();
+        container["terminationMessagePath"] = "/dev/termination-log".into();
+        container["terminationMessagePolicy"] = "File".into();
+        container["resources"] = json!({});
+        container["ports"][0]["protocol"] = "TCP".into();
+        container["env"][0]["valueFrom"]["fieldRef"]["apiVersion"] = "v1".into();
+        container["readinessProbe"] = json!({ "httpGet": { "path": "/", "port": 80, "scheme": "HTTP" },
+            "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3 });
+        assert_eq!(deployment(&stored, &service()), deployment(&asked, &service()));
+    }
+
+    #[test]
+    fn a_pinned_autoscaler_counts_as_its_owner_wrote_it() {
+        let object = plain("web", None, 3, &digest(1));
+        let own = json!({ "spec": { "minReplicas": 2, "maxReplicas": 6, "scaleTargetRef": { "kind": "Deployment", "name": "web" } } });
+        let mut pinned = own.clone();
+        pinned["spec"]["minReplicas"] = 8.into();
+        pinned["spec"]["maxReplicas"] = 8.into();
+        pinned["metadata"] = json!({ "annotations": {
+            "portcullis.dev/min-replicas": "2", "portcullis.dev/max-replicas": "6" } });
+        let picture = of(object);
+        assert_eq!(hashed(&picture, std::slice::from_ref(&own)), hashed(&picture, &[pinned]));
+        let mut other = own.clone();
+        other["spec"]["maxReplicas"] = 7.into();
+        assert_ne!(hashed(&picture, &[own]), hashed(&picture, &[other]));
+    }
+
+    #[test]
+    fn configuration_is_found_wherever_a_pod_names_it() {
+        let pod = json!({
+            "initContainers": [{ "envFrom": [{ "configMapRef": { "name": "a" } }, { "secretRef": { "name": "b" } }] }],
+            "containers": [{ "env": [
+                { "valueFrom": { "configMapKeyRef": { "name": "c" } } }, { "valueFrom": { "secretKeyRef": { "name": "d" } } }] }],
+            "volumes": [{ "configMap": { "name": "e" } }, { "secret": { "secretName": "f" } },
+                { "projected": { "sources": [{ "configMap": { "name": "g" } }, { "secret": { "name": "h" } }] } }],
+        });
+        let expected = [
+            ("a", false),
+            ("b", true),
+            ("c", false),
+            ("d", true),
+            ("e", false),
+            ("f", true),
+            ("g", false),
+            ("h", true),
+        ];
+        let expected: BTreeSet<_> = expected.into_iter().map(|(name, secret)| (secret, name.to_owned())).collect();
+        assert_eq!(configuration(&pod), expected);
+    }
+
+    #[test]
+    fn configuration_that_changes_changes_the_hash() {
+        let mut object = plain("web", None, 3, &digest(1));
+        object["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{ "configMapRef": { "name": "c" } }]);
+        let picture = of(object);
+        let with = |checksum: &str| {
+            let checksums = Checksums::from([((false, "c".to_owned()), checksum.to_owned())]);
+            hash(&service(), &picture, (&[], &[]), &checksums)
+        };
+        assert_eq!(with("1"), with("1"));
+        assert_ne!(with("1"), with("2"));
+    }
+}

@@ -1,0 +1,121 @@
+//! Looking at one workload, and at where the data plane sends requests.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis_domain::action::{AwaitReady, Found, Part};
+use portcullis_domain::names::{ServiceName, TargetId};
+use portcullis_domain::policy::Colour;
+use portcullis_engine::ports::PortResult;
+use serde_json::Value as Json;
+
+use super::found::{found_workload, is_observed, ready, share, unclear};
+use super::{Workload, carrier, pods, workload};
+use crate::client::{Client, Selector, kinds};
+use crate::error::ApiError;
+use crate::objects::{COLOUR, colour_of, coloured, name};
+use crate::problems::{self, evidence, is_over};
+use crate::weights::{self, Way};
+
+/// One look at a workload. `ready` counts pods of the digest that was asked for; where none may be left, every pod that is
+/// there, also those that only finish what they have. Where the Service sends to this colour, a pod counts once the
+/// endpoint slices have it, and addresses of others that they still have are told.
+pub async fn look(client: &Client, target: &TargetId, namespace: &str, ask: &AwaitReady) -> PortResult<Found> {
+    let Part::Workload(colour) = ask.object.part else {
+        return Err(unclear(&ask.object, namespace, "only a workload becomes ready".into()));
+    };
+    let service = &ask.object.service;
+    let Some(workload) = workload(client, namespace, service, colour).await? else { return Ok(Found::default()) };
+    let (pods, traffic) =
+        tokio::join!(pods(client, namespace, &workload), client.get(&kinds::SERVICES, namespace, service.as_str()),);
+    let (pods, traffic) = (pods?, traffic?);
+    let there: Vec<&Json> = pods.iter().collect();
+    let found = found_workload(target, service, &workload, &there);
+    let mut found = found.map_err(|why| unclear(&ask.object, namespace, why))?;
+    if ask.replicas == 0 {
+        let left = there.iter().filter(|pod| !is_over(pod)).count();
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
+        // Until the controller saw the change it may still make pods.
+        found.ready = if is_observed(&workload.object) { left } else { left.max(1) };
+        return Ok(found);
+    }
+    found.ready = ready(&workload, service, &there, ask.digest);
+    let fronts = match &traffic {
+        Some(front) => fronts(client, namespace, service, front, &workload, colour).await?,
+        None => Vec::new(),
+    };
+    let names: BTreeSet<&str> = there.iter().map(|pod| name(pod)).collect();
+    for front in fronts {
+        let serving = serving(client, namespace, &front, |pod| names.contains(pod)).await?;
+        found.ready = found.ready.min(serving.own);
+        if serving.others > 0 {
+            let line = format!("the Service {front} still sends to {} other pods", serving.others);
+            found.problems.insert(0, line);
+            found.problems.truncate(5);
+        }
+    }
+    if found.ready < ask.replicas {
+        let evidence = evidence(client, namespace, &there).await;
+        if !evidence.is_empty() {
+            found.problems = problems::lines(&workload.object, &there, &evidence);
+        }
+    }
+    Ok(found)
+}
+
+/// The Services by which requests come to a colour: the one whose selector is narrowed to it, and where it has weight its own.
+async fn fronts(
+    client: &Client,
+    namespace: &str,
+    service: &ServiceName,
+    front: &Json,
+    workload: &Workload,
+    colour: Colour,
+) -> Result<Vec<String>, ApiError> {
+    let mut fronts = Vec::new();
+    let selects = match front["spec"]["selector"].get(COLOUR).and_then(Json::as_str) {
+        Some(text) => colour_of(text) == Some(colour),
+        None => workload.plain,
+    };
+    if selects {
+        fronts.push(service.to_string());
+    }
+    if let Ok(way) = Way::of(front)
+        && let Some(carrier) = carrier(client, namespace, front).await?
+        && let Ok(green) = weights::green(&way, service, &carrier)
+        && green != share(colour.other())
+    {
+        fronts.push(coloured(service, colour));
+    }
+    Ok(fronts)
+}
+
+/// Where the data plane sends a Service's requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Serving {
+    /// Ready endpoints of the pods asked for.
+    pub own: u32,
+    /// Ready endpoints of all others.
+    pub others: u32,
+}
+
+/// Counts the ready endpoints of a Service by whether they are pods that `is_own` knows.
+pub async fn serving(
+    client: &Client,
+    namespace: &str,
+    service: &str,
+    is_own: impl Fn(&str) -> bool,
+) -> Result<Serving, ApiError> {
+    let selector = Selector::labels(format!("kubernetes.io/service-name={service}"));
+    let slices = client.list(&kinds::ENDPOINT_SLICES, Some(namespace), &selector).await?.items;
+    // One pod has an endpoint in the slices of each address family.
+    let mut pods: BTreeMap<&str, bool> = BTreeMap::new();
+    for endpoint in slices.iter().flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten()) {
+        // Absent means ready (discovery.k8s.io/v1, `EndpointConditions`).
+        if endpoint["conditions"]["ready"].as_bool().unwrap_or(true) {
+            let pod = endpoint["targetRef"]["name"].as_str().unwrap_or_default();
+            pods.insert(pod, is_own(pod));
+        }
+    }
+    let count = |own: bool| u32::try_from(pods.values().filter(|one| **one == own).count()).unwrap_or(u32::MAX);
+    Ok(Serving { own: count(true), others: count(false) })
+}
