@@ -144,11 +144,9 @@ impl Narrator {
         let Value::Traffic { green } = write.to else { return None };
         let to = match (write.purpose, self.before.get(&write.object.service)) {
             (Purpose::Switch, Some(before)) => before.other(),
-            _ if green >= 5_000 => Colour::Green,
-            _ => Colour::Blue,
+            _ => Colour::with_most(green),
         };
-        let share = if to == Colour::Green { green } else { 10_000 - green.min(10_000) };
-        Some(Moved { from: to.other(), to, share })
+        Some(Moved { from: to.other(), to, share: to.share(green) })
     }
 
     #[expect(clippy::too_many_lines, reason = "one arm per event: the list is the point")]

@@ -109,21 +109,7 @@ const KUBERNETES: &[&str] = &[
     "--test", "hostile_manifests",
     "--test", "life",
     "--test", "cluster",
-    "--test", "a_driver_wakes_up_after_the_rollback",
-    "--test", "a_fix_goes_over_a_version_that_is_sick",
-    "--test", "a_namespace_is_backed_up_and_brought_back",
-    "--test", "a_person_changed_the_service_by_hand",
-    "--test", "a_rolling_release_goes_there_and_back",
-    "--test", "a_selector_is_not_flipped_behind_a_load_balancer",
-    "--test", "a_worker_that_must_not_run_twice",
-    "--test", "an_autoscaler_acts_in_the_middle_of_a_release",
-    "--test", "everything_runs_under_the_generated_role",
-    "--test", "green_is_half_deployed",
-    "--test", "only_released_digests_come_in",
-    "--test", "switches_and_rollbacks_lose_no_request",
-    "--test", "the_api_server_answers_badly",
-    "--test", "the_api_server_dies_in_the_middle_of_a_switch",
-    "--test", "traffic_moves_by_weights",
+    "--test", "kubernetes_stories",
 ];
 
 /// Every part; a new one is one more line.

@@ -47,9 +47,9 @@ pub(crate) enum Cluster {
         Interrupted, it goes on where it was when it is run again.\n\n\
         Examples:\n  portcullis cluster adopt shop/production --policy portcullis.yaml --dry-run\n  \
         portcullis cluster adopt shop/production --policy portcullis.yaml --service web --yes\n  \
-        portcullis cluster adopt shop/production --policy portcullis.yaml --traffic alb --dry-run"
+        portcullis cluster adopt shop/production --policy portcullis.yaml --service web --dry-run"
     )]
-    Adopt(Adopt),
+    Adopt(Change),
     /// The inverse of adopt: one plain Deployment and Service again, without losing a request.
     #[command(after_help = "End its releases first, or put its hands off: what is done here carries no fence.\n\n\
         Example:\n  portcullis cluster release shop/production --policy portcullis.yaml --dry-run")]
@@ -75,27 +75,6 @@ pub(crate) enum Cluster {
         Example:\n  portcullis cluster doctor shop/production --policy portcullis.yaml"
     )]
     Doctor(Doctor),
-}
-
-/// What moves traffic from one colour to the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Traffic {
-    /// The Service's selector: all at once.
-    Selector,
-    /// Weights on the Ingress of an AWS load balancer.
-    Alb,
-    /// Weights on a route of the Gateway API.
-    Gateway,
-}
-
-/// How services are adopted.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Adopt {
-    #[command(flatten)]
-    pub(crate) change: Change,
-    /// What will move traffic; without it, the policy's `traffic`, else what a service says already.
-    #[arg(long, value_name = "WAY")]
-    pub(crate) traffic: Option<Traffic>,
 }
 
 /// How services change their form.
@@ -132,9 +111,6 @@ pub(crate) struct Wants {
     /// With reading the nodes of the whole cluster, to say how many more pods fit.
     #[arg(long)]
     pub(crate) capacity: bool,
-    /// With moving traffic by weights, as services were adopted.
-    #[arg(long, value_name = "WAY")]
-    pub(crate) traffic: Option<Traffic>,
 }
 
 /// The rights, and who gets them.
@@ -392,15 +368,6 @@ mod tests {
         let Ok(Command::Backup(Backup::Restore(restore))) = parsed(&format!("{line} --confirm shop")) else { panic!() };
         assert_eq!(restore.confirm.as_deref(), Some("shop"));
         assert!(parsed(&format!("{line} --yes")).is_err());
-    }
-
-    #[test]
-    fn what_moves_traffic_is_said_where_a_service_is_adopted() {
-        let line = "portcullis cluster adopt shop/production --policy p.yaml";
-        let Ok(Command::Cluster(Cluster::Adopt(adopt))) = parsed(&format!("{line} --traffic alb")) else { panic!() };
-        assert_eq!(adopt.traffic, Some(Traffic::Alb));
-        assert!(parsed(line).is_ok() && parsed(&format!("{line} --traffic nlb")).is_err());
-        assert!(parsed("portcullis cluster release shop/production --policy p.yaml --traffic alb").is_err());
     }
 
     #[test]

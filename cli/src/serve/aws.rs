@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use portcullis_aws::blobs::{BucketOptions, S3Blobs};
 use portcullis_aws::client::{self, Clients};
+use portcullis_aws::cluster_access::ClusterAccess;
 use portcullis_aws::inspector::Inspector;
 use portcullis_aws::ledger::DynamoLedger;
 use portcullis_aws::metrics::CloudWatch;
@@ -12,8 +13,8 @@ use portcullis_aws::queue::SqsQueue;
 use portcullis_aws::registry::EcrRegistry;
 use portcullis_aws::roles::Roles;
 use portcullis_engine::ports::Ports;
+use portcullis_kubernetes::cluster::{KubernetesCluster, Options, Source};
 
-use super::eks;
 use crate::args::{Adapters, Bucket};
 use crate::exit;
 
@@ -59,7 +60,12 @@ impl Aws {
     ///
     /// # Errors
     /// The ledger's table cannot be read.
-    pub(super) async fn replace(&self, adapters: &Adapters, ports: &mut Ports) -> anyhow::Result<()> {
+    pub(super) async fn replace(
+        &self,
+        adapters: &Adapters,
+        kubernetes: &Options,
+        ports: &mut Ports,
+    ) -> anyhow::Result<()> {
         if let Some(table) = &adapters.table {
             ports.ledger = Arc::new(DynamoLedger::open(self.clients.dynamodb(), table).await?);
         }
@@ -75,7 +81,8 @@ impl Aws {
             ports.registry = Arc::new(EcrRegistry::new(self.roles.clone()).with_inspector(inspector));
         }
         if adapters.eks {
-            ports.cluster = eks::clusters(self.roles.clone(), ports.clock.clone());
+            let access = ClusterAccess::new(self.roles.clone(), ports.clock.clone());
+            ports.cluster = Arc::new(KubernetesCluster::new(Source::Access(Arc::new(access)), kubernetes.clone()));
         }
         if adapters.cloudwatch {
             ports.metrics = Arc::new(CloudWatch::new(self.roles.clone()));

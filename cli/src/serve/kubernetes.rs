@@ -1,17 +1,16 @@
 //! `serve` on Kubernetes: the clusters of a kubeconfig in the place of the local one, and no metrics unless CloudWatch's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use portcullis_domain::action::{AwaitReady, Fence, Found, Measure, ObjectKey, Window, Write};
-use portcullis_domain::digest::Digest;
+use portcullis_domain::action::{Measure, Window};
 use portcullis_domain::facts::AlarmFact;
-use portcullis_domain::names::{AlarmName, Seq, ServiceName, TargetId};
-use portcullis_domain::policy::{Colour, Place, SealedPolicy, Test};
+use portcullis_domain::names::{AlarmName, ServiceName, TargetId};
+use portcullis_domain::policy::{Place, SealedPolicy};
 use portcullis_domain::time::{Millis, Timestamp};
-use portcullis_engine::ports::{Cluster, Exported, Metrics, PortError, PortResult, TestResult, Written};
-use portcullis_kubernetes::cluster::{KubernetesCluster, Options, Source};
+use portcullis_engine::ports::{Cluster, Metrics, PortError, PortResult};
+use portcullis_kubernetes::cluster::{KubernetesCluster, One, Options, Source};
 
 use crate::args::Kube;
 use crate::exit;
@@ -32,19 +31,20 @@ impl Elsewhere {
     ///
     /// # Errors
     /// There is no such file or context.
-    pub(crate) async fn of(kube: &Kube) -> anyhow::Result<Self> {
+    pub(crate) async fn of(kube: &Kube, options: Options) -> anyhow::Result<Self> {
         if kube.context.is_none() {
             let file = kubeconfig::file(kube.kubeconfig.as_deref())?;
             if !file.is_file() {
                 return Err(exit::usage(format!("there is no kubeconfig {}: say --kubeconfig FILE", file.display())));
             }
-            let cluster = KubernetesCluster::new(Source::Kubeconfig(file), Options::default());
+            let cluster = KubernetesCluster::new(Source::Kubeconfig(file), options);
             return Ok(Self::new(Arc::new(cluster), Arc::new(Unmeasured)));
         }
         let context = Context::of(kube, Otherwise::Nothing)?;
-        let cluster = KubernetesCluster::new(Source::Connected(context.client().await?), Options::default());
-        let one = Arc::new(One { cluster: Box::new(cluster), context: context.name, named: OnceLock::new() });
-        Ok(Self { cluster: one.clone(), metrics: Arc::new(Unmeasured), one: Some(one) })
+        let client = context.client().await?;
+        let one = Arc::new(One::new(context.name));
+        let cluster = KubernetesCluster::new(Source::One(client, one.clone()), options);
+        Ok(Self { cluster: Arc::new(cluster), metrics: Arc::new(Unmeasured), one: Some(one) })
     }
 
     /// This cluster, measured by this.
@@ -62,88 +62,14 @@ impl Elsewhere {
         let names: Vec<&str> = names.into_iter().collect();
         match names.as_slice() {
             [] => Ok(()),
-            [name] => {
-                // It is set here only, and once.
-                let _ = one.named.set((*name).to_owned());
-                Ok(())
-            }
+            // The first to be named.
+            [name] => Ok(one.check(name)?),
             several => Err(exit::usage(format!(
                 "--context {} is one cluster, and the policies name {}: leave it out, and name contexts in the policies",
                 one.context,
                 several.join(", ")
             ))),
         }
-    }
-}
-
-/// One context for one cluster. A policy that comes later and names another is refused: it would act on the wrong one.
-struct One {
-    cluster: Box<dyn Cluster>,
-    context: String,
-    named: OnceLock<String>,
-}
-
-impl One {
-    fn checked(&self, place: &Place) -> PortResult<&dyn Cluster> {
-        let named = self.named.get_or_init(|| place.cluster.clone());
-        if *named == place.cluster {
-            return Ok(&*self.cluster);
-        }
-        Err(PortError::new(
-            format!("reaching the cluster {}", place.cluster),
-            format!(
-                "this server was started with --context {}, which is {named}: name contexts in the policies",
-                self.context
-            ),
-        ))
-    }
-}
-
-#[async_trait]
-impl Cluster for One {
-    async fn observe(
-        &self,
-        target: &TargetId,
-        place: &Place,
-        services: &BTreeSet<ServiceName>,
-    ) -> PortResult<BTreeMap<ObjectKey, Found>> {
-        self.checked(place)?.observe(target, place, services).await
-    }
-
-    async fn manifests(
-        &self,
-        target: &TargetId,
-        place: &Place,
-        services: &BTreeSet<ServiceName>,
-    ) -> PortResult<BTreeMap<ServiceName, Digest>> {
-        self.checked(place)?.manifests(target, place, services).await
-    }
-
-    async fn write(&self, target: &TargetId, place: &Place, write: &Write, fence: &Fence) -> PortResult<Written> {
-        self.checked(place)?.write(target, place, write, fence).await
-    }
-
-    async fn room(&self, target: &TargetId, place: &Place) -> PortResult<Option<u32>> {
-        self.checked(place)?.room(target, place).await
-    }
-
-    async fn look(&self, target: &TargetId, place: &Place, ask: &AwaitReady) -> PortResult<Found> {
-        self.checked(place)?.look(target, place, ask).await
-    }
-
-    async fn export(&self, target: &TargetId, place: &Place, secrets: Option<&str>) -> PortResult<Exported> {
-        self.checked(place)?.export(target, place, secrets).await
-    }
-
-    async fn test(
-        &self,
-        target: &TargetId,
-        place: &Place,
-        intention: Seq,
-        test: &Test,
-        against: &BTreeMap<ServiceName, Colour>,
-    ) -> PortResult<TestResult> {
-        self.checked(place)?.test(target, place, intention, test, against).await
     }
 }
 
@@ -179,21 +105,12 @@ impl Metrics for Unmeasured {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_engine::absent::Absent;
+    use portcullis_domain::policy::Colour;
 
     use super::*;
 
     fn place(cluster: &str) -> Place {
         Place { account: None, region: None, role: None, cluster: cluster.into(), namespace: "shop".into() }
-    }
-
-    #[test]
-    fn one_context_never_stands_for_a_second_cluster() {
-        let one = One { cluster: Box::new(Absent), context: "prod".into(), named: OnceLock::new() };
-        assert!(one.checked(&place("shop-production")).is_ok());
-        let Err(error) = one.checked(&place("shop-staging")) else { panic!("it was accepted") };
-        assert!(error.to_string().contains("--context prod, which is shop-production"), "{error}");
-        assert!(one.checked(&place("shop-production")).is_ok());
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hyper::{Method, StatusCode};
 use portcullis_domain::names::Subject;
+use portcullis_kubernetes::cluster::Options;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
@@ -87,6 +88,7 @@ fn options(directory: &Path) -> StackOptions {
         screen: Screen::PLAIN,
         adapters: Adapters::default(),
         cluster: On::Local,
+        kubernetes: Options::default(),
     }
 }
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
@@ -17,7 +18,7 @@ use aws_sigv4::sign::v4;
 use aws_smithy_types::base64;
 use portcullis_domain::policy::Place;
 use portcullis_domain::time::{Millis, Timestamp};
-use portcullis_engine::ports::{Clock, PortError, PortResult};
+use portcullis_engine::ports::{Access, Bearer, Clock, Endpoint, PortError, PortResult};
 use secrecy::SecretString;
 
 use crate::error::found as why;
@@ -32,15 +33,6 @@ const LASTS: Millis = Millis::minutes(15);
 pub const RENEW_AFTER: Millis = Millis::minutes(10);
 /// What every token begins with.
 const PREFIX: &str = "k8s-aws-v1.";
-
-/// How to reach a cluster's API.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Its URL.
-    pub url: String,
-    /// Its certificate authority, PEM: the only one to trust there.
-    pub authority: Vec<u8>,
-}
 
 /// A token for one cluster, and how long it is good for.
 #[derive(Debug, Clone)]
@@ -72,8 +64,27 @@ impl ClusterAccess {
         Self { clients: Clients::new(roles.clone(), Client::new), roles, clock }
     }
 
-    /// Endpoint and certificate authority of the place's cluster. They do not change in a cluster's life.
-    pub async fn endpoint(&self, place: &Place) -> PortResult<Endpoint> {
+    /// A token for the place's cluster, signed now. Asks AWS nothing but, when they are due, credentials.
+    pub async fn token(&self, place: &Place) -> PortResult<Token> {
+        let doing = || format!("signing a token for the cluster {}", place.cluster);
+        let config = self.roles.config(place)?;
+        let credentials = credentials(&config).await.map_err(|found| PortError::new(doing(), found))?;
+        let region = config.region().ok_or_else(|| PortError::new(doing(), "no region is known"))?;
+        let now = self.clock.now();
+        let bearer = bearer(&credentials, region.as_ref(), &place.cluster, now);
+        let bearer = bearer.map_err(|found| PortError::new(doing(), found))?;
+        // A token cannot outlive the credentials that signed it.
+        let expiry = credentials.expiry().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let expiry = expiry.and_then(|since| u64::try_from(since.as_millis()).ok()).map(Timestamp);
+        let ends_at = expiry.map_or(now + LASTS, |expiry| expiry.min(now + LASTS));
+        Ok(Token { bearer: SecretString::from(bearer), renew_at: (now + RENEW_AFTER).min(ends_at), ends_at })
+    }
+}
+
+#[async_trait]
+impl Access for ClusterAccess {
+    /// Neither changes in a cluster's life.
+    async fn endpoint(&self, place: &Place) -> PortResult<Endpoint> {
         let wrong = |found: String| PortError::new(format!("looking up the cluster {}", place.cluster), found);
         let client = self.clients.of(place, None)?;
         let answer = client.describe_cluster().name(&place.cluster).send().await.map_err(|error| wrong(why(&error)))?;
@@ -94,20 +105,9 @@ impl ClusterAccess {
         Ok(Endpoint { url, authority })
     }
 
-    /// A token for the place's cluster, signed now. Asks AWS nothing but, when they are due, credentials.
-    pub async fn token(&self, place: &Place) -> PortResult<Token> {
-        let doing = || format!("signing a token for the cluster {}", place.cluster);
-        let config = self.roles.config(place)?;
-        let credentials = credentials(&config).await.map_err(|found| PortError::new(doing(), found))?;
-        let region = config.region().ok_or_else(|| PortError::new(doing(), "no region is known"))?;
-        let now = self.clock.now();
-        let bearer = bearer(&credentials, region.as_ref(), &place.cluster, now);
-        let bearer = bearer.map_err(|found| PortError::new(doing(), found))?;
-        // A token cannot outlive the credentials that signed it.
-        let expiry = credentials.expiry().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-        let expiry = expiry.and_then(|since| u64::try_from(since.as_millis()).ok()).map(Timestamp);
-        let ends_at = expiry.map_or(now + LASTS, |expiry| expiry.min(now + LASTS));
-        Ok(Token { bearer: SecretString::from(bearer), renew_at: (now + RENEW_AFTER).min(ends_at), ends_at })
+    async fn bearer(&self, place: &Place) -> PortResult<Bearer> {
+        let token = self.token(place).await?;
+        Ok(Bearer { token: token.bearer, renew_at: Some(token.renew_at) })
     }
 }
 

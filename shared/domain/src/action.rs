@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::facts::{AlarmFact, Facts};
 use crate::names::{AlarmName, CommitSha, EnvName, LedgerId, Repository, Seq as LedgerSeq, ServiceName};
-use crate::policy::{Colour, Metric, Place, Test};
+use crate::policy::{Colour, Metric, Place, Test, TrafficBy};
 use crate::time::{Millis, Timestamp};
 
 /// One object on the cluster that Portcullis writes: of a service, either a colour's workload or its traffic.
@@ -147,6 +147,9 @@ pub struct Found {
     pub foreign: Option<String>,
     /// Who else wrote it last, where known.
     pub written_by: Option<String>,
+    /// What moves it, where that is known (traffic only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_by: Option<TrafficBy>,
     /// What keeps its pods from being ready or, for traffic, from being moved: one line each, at most 5.
     pub problems: Vec<String>,
 }

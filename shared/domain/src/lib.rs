@@ -22,6 +22,7 @@ pub mod route;
 pub mod rules;
 pub mod scope;
 pub mod signal;
+mod switching;
 pub mod tags;
 pub mod target;
 mod threshold;

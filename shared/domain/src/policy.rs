@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::switching::{ALL_TRAFFIC, Colour, Strategy, TrafficBy, percent};
 pub use crate::threshold::{Comparison, HoldFor, Metric, Trigger, Unit};
 
 use crate::calendar::Calendar;
@@ -102,36 +103,6 @@ impl MetricsFrom {
     }
 }
 
-/// What moves traffic from one colour to the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TrafficBy {
-    /// The selector of the Service: all of it at once.
-    #[default]
-    Selector,
-    /// The weights of two target groups of an Application Load Balancer, by its Ingress.
-    Alb,
-    /// The weights of an `HTTPRoute` of the Gateway API.
-    Gateway,
-}
-
-impl TrafficBy {
-    /// Whether it is the default, which is not written.
-    pub fn is_selector(&self) -> bool {
-        *self == TrafficBy::Selector
-    }
-}
-/// As a policy writes it.
-impl fmt::Display for TrafficBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            TrafficBy::Selector => "selector",
-            TrafficBy::Alb => "alb",
-            TrafficBy::Gateway => "gateway",
-        })
-    }
-}
-
 /// Where a target runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Place {
@@ -175,35 +146,6 @@ pub enum ServiceKind {
         /// Whether old and new workers may run at the same time.
         overlap: bool,
     },
-}
-
-/// One of the two Deployments that a service alternates between.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Colour {
-    /// The first one.
-    Blue,
-    /// The other one.
-    Green,
-}
-
-impl Colour {
-    /// The other colour.
-    #[must_use]
-    pub fn other(self) -> Self {
-        match self {
-            Colour::Blue => Colour::Green,
-            Colour::Green => Colour::Blue,
-        }
-    }
-}
-impl fmt::Display for Colour {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Colour::Blue => "blue",
-            Colour::Green => "green",
-        })
-    }
 }
 
 impl Service {
@@ -410,49 +352,6 @@ pub struct Waiver {
     pub reason: String,
     /// From this moment it counts again.
     pub until: Timestamp,
-}
-
-/// How new digests take over.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Strategy {
-    /// The other colour comes up beside the live one; then traffic moves in these shares of 10,000, the last 10,000.
-    BlueGreen {
-        /// Shares of traffic on the new colour; `[10000]` = at once.
-        steps: Vec<u16>,
-        /// How long each step but the last is watched.
-        every: Millis,
-        /// Whether a person must say `switch` before traffic moves.
-        manual: bool,
-    },
-    /// The live Deployment takes the new digest pod by pod.
-    Rolling,
-}
-
-/// All of a service's traffic, in ten-thousandths.
-pub const ALL_TRAFFIC: u16 = 10_000;
-
-/// A share of 10,000 as people read it: `25%`, `12.5%`.
-pub fn percent(share: u16) -> String {
-    Metric::ErrorRate.show(i64::from(share))
-}
-
-impl Strategy {
-    /// The shares of 10,000 that traffic moves in, at least one; the last is all of it.
-    pub fn steps(&self) -> &[u16] {
-        match self {
-            Strategy::BlueGreen { steps, .. } if !steps.is_empty() => steps,
-            _ => &[ALL_TRAFFIC],
-        }
-    }
-
-    /// How much healthy, measured time each step but the last takes.
-    pub fn every(&self) -> Millis {
-        match self {
-            Strategy::BlueGreen { every, .. } => *every,
-            Strategy::Rolling => Millis(0),
-        }
-    }
 }
 
 /// A test of the new colour before it serves.

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{GroupName, Subject};
-use crate::policy::{Gates, Governor, Mode, Policy, Quorum, RollBack, ScanAction, ScanRule, Severity, Trigger, Watch};
+use crate::policy::{
+    Gates, Governor, Mode, OnFailure, Policy, Quorum, RollBack, ScanAction, ScanRule, Severity, Strategy, Test,
+    Trigger, Watch,
+};
 
 /// The part of a policy that protects: kept in the state, so that a change of it can be told from before.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -22,6 +25,12 @@ pub struct Protection {
     pub governor: Governor,
     /// Who may say yes.
     pub groups: BTreeMap<GroupName, BTreeSet<Subject>>,
+    /// The tests of the new colour.
+    #[serde(default)]
+    pub verify: Vec<Test>,
+    /// How new digests take over; none = recorded before it was part of this.
+    #[serde(default)]
+    pub strategy: Option<Strategy>,
 }
 
 /// One thing that changed.
@@ -47,6 +56,8 @@ impl Protection {
             roll_back: policy.roll_back.clone(),
             governor: policy.governor,
             groups: policy.groups.clone(),
+            verify: policy.verify.clone(),
+            strategy: Some(policy.strategy.clone()),
         }
     }
 }
@@ -64,6 +75,11 @@ impl Protection {
         found.compare("mode", &self.mode, &after.mode, after.mode > self.mode);
         self.gate_changes(after, &mut found);
         self.watch_changes(after, &mut found);
+        let fewer = self.verify.iter().any(|test| !after.verify.iter().any(|now| is_as_strict(test, now)));
+        found.compare("tests", &self.verify, &after.verify, fewer);
+        if let (Some(was), Some(is)) = (&self.strategy, &after.strategy) {
+            found.compare("strategy", was, is, is_hastier(was, is));
+        }
         let groups: BTreeSet<&GroupName> = self.groups.keys().chain(after.groups.keys()).collect();
         for group in groups {
             let (had, has) = (self.groups.get(group), after.groups.get(group));
@@ -161,6 +177,22 @@ fn is_weaker(was: &ScanRule, is: &ScanRule) -> bool {
         || is.max_age > was.max_age
         || is.settle < was.settle
         || is.waivers.iter().any(|waiver| !was.waivers.contains(waiver))
+}
+
+/// Whether a test is the one before, and stops at least what that one stopped.
+fn is_as_strict(was: &Test, is: &Test) -> bool {
+    *is == Test { on_failure: is.on_failure, ..was.clone() } && (is.on_failure == OnFailure::Stop || is == was)
+}
+
+/// Whether traffic moves with a step less than before, is watched for less at one, or waits for nobody any more.
+fn is_hastier(was: &Strategy, is: &Strategy) -> bool {
+    let manual = |strategy: &Strategy| matches!(strategy, Strategy::BlueGreen { manual: true, .. });
+    let rolling = |strategy: &Strategy| matches!(strategy, Strategy::Rolling);
+    let fewer = was.steps().iter().any(|step| !is.steps().contains(step));
+    (rolling(is) && !rolling(was))
+        || fewer
+        || (is.steps().len() > 1 && is.every() < was.every())
+        || (manual(was) && !manual(is))
 }
 
 fn texts(quorums: &[Quorum]) -> Vec<String> {

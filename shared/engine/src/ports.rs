@@ -14,6 +14,7 @@ use portcullis_domain::names::{
 use portcullis_domain::policy::{Colour, Place, SealedPolicy, Test};
 use portcullis_domain::scope::{Scope, ScopeState};
 use portcullis_domain::time::{Millis, Timestamp};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 /// An adapter's failure: what was being done, to what, what was found. Never holds a secret or a body.
@@ -275,6 +276,36 @@ pub struct Exported {
     /// What the cluster says of it: of which moment each kind is, which images ran, what was left out and why. In the
     /// adapter's own form, kept as it is in the index.
     pub about: Option<serde_json::Value>,
+}
+
+/// How to reach a cluster's API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its URL, `https://…`.
+    pub url: String,
+    /// Its certificate authority, PEM: the only one that is trusted there.
+    pub authority: Vec<u8>,
+}
+
+/// What proves who asks, for a time.
+#[derive(Debug, Clone)]
+pub struct Bearer {
+    /// What is sent as `Authorization: Bearer`.
+    pub token: SecretString,
+    /// From this moment a new one is asked for. None = it does not end.
+    pub renew_at: Option<Timestamp>,
+}
+
+/// Endpoint, certificate authority and token of the clusters of places, such as those of EKS. Not the engine's own need:
+/// a cluster's adapter asks it of the adapter of whoever runs the clusters, and neither knows the other.
+///
+/// Both are asked for rarely: the endpoint once in a client's life, a token when the one before it is due.
+#[async_trait]
+pub trait Access: Send + Sync {
+    /// Where the place's cluster is.
+    async fn endpoint(&self, place: &Place) -> PortResult<Endpoint>;
+    /// A token for it.
+    async fn bearer(&self, place: &Place) -> PortResult<Bearer>;
 }
 
 /// What a test came to.

@@ -12,6 +12,7 @@ mod weights;
 use std::time::Duration;
 
 use portcullis_domain::names::{ServiceName, TargetId};
+use portcullis_domain::policy::TrafficBy;
 use portcullis_engine::ports::{PortError, PortResult};
 use serde_json::Value as Json;
 use tokio::time::Instant;
@@ -38,8 +39,8 @@ pub struct AdoptOptions {
     pub settle: Duration,
     /// Whether old and new pods of a worker may run at once.
     pub overlap: bool,
-    /// What will move its traffic; none = what it says already, else its selector.
-    pub traffic: Option<Traffic>,
+    /// What will move its traffic, as the policy says.
+    pub traffic: TrafficBy,
     /// Whether the selector is changed behind a load balancer that loses requests then.
     pub selector_everywhere: bool,
 }
@@ -50,31 +51,8 @@ impl Default for AdoptOptions {
             within: Duration::from_mins(10),
             settle: Duration::from_secs(15),
             overlap: false,
-            traffic: None,
+            traffic: TrafficBy::Selector,
             selector_everywhere: false,
-        }
-    }
-}
-
-/// What moves an adopted service's traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Traffic {
-    /// Its Service's selector: all at once.
-    #[default]
-    Selector,
-    /// Weights on an Ingress of the AWS Load Balancer Controller.
-    Alb,
-    /// Weights on a route of the Gateway API.
-    Gateway,
-}
-
-impl Traffic {
-    /// As policies and commands name it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Traffic::Selector => "selector",
-            Traffic::Alb => "alb",
-            Traffic::Gateway => "gateway",
         }
     }
 }
@@ -187,6 +165,14 @@ pub struct Plan {
     pub refusals: Vec<String>,
 }
 
+impl Plan {
+    /// With a warning of whoever keeps writing what will be changed.
+    fn with_writers(mut self, service: &ServiceName) -> Self {
+        self.warnings.extend(writers(&self, service));
+        self
+    }
+}
+
 /// What is there before.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Situation {
@@ -223,9 +209,7 @@ pub async fn plan_adoption(
     options: &AdoptOptions,
 ) -> PortResult<Plan> {
     let situation = situation(client, namespace, service).await?;
-    let mut plan = plan::adoption(target, service, &situation, options);
-    plan.warnings.extend(writers(&plan, service));
-    Ok(plan)
+    Ok(plan::adoption(target, service, &situation, options).with_writers(service))
 }
 
 /// Plans the release of a service from Portcullis. Changes nothing.
@@ -240,9 +224,7 @@ pub async fn plan_release(
     options: &AdoptOptions,
 ) -> PortResult<Plan> {
     let situation = situation(client, namespace, service).await?;
-    let mut plan = plan::release(target, service, &situation, options);
-    plan.warnings.extend(writers(&plan, service));
-    Ok(plan)
+    Ok(plan::release(target, service, &situation, options).with_writers(service))
 }
 
 /// Who keeps writing what will be changed.

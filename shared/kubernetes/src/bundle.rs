@@ -1,4 +1,4 @@
-//! What is made where nothing is: manifests given with a release, or kept for a service's first deployment.
+//! What is made where nothing is: manifests kept for a service's first release.
 
 use portcullis_domain::names::{ServiceName, TargetId};
 use portcullis_engine::ports::PortError;

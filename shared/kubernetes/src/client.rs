@@ -3,7 +3,6 @@
 //! Objects are JSON as the cluster gave it: what a newer cluster says that we do not know is kept. A write whose outcome is
 //! not known is never repeated here: the engine repeats it under its fence.
 
-pub mod access;
 mod exchange;
 pub mod kinds;
 mod pace;
@@ -17,7 +16,7 @@ use http::header::{HeaderValue, USER_AGENT};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use portcullis_domain::policy::Place;
 use portcullis_domain::time::Timestamp;
-use portcullis_engine::ports::{PortError, PortResult};
+use portcullis_engine::ports::{Access, Bearer, PortError, PortResult};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value as Json;
@@ -25,7 +24,6 @@ use tokio::sync::Mutex;
 
 use crate::error::{ApiError, Asked, Why, clean};
 use crate::objects::FIELD_MANAGER;
-use access::{Access, Bearer};
 use exchange::document;
 pub use kinds::Kind;
 use pace::Pace;

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use portcullis_domain::action::{AwaitReady, Fence, Found, ObjectKey, Write};
 use portcullis_domain::digest::Digest;
 use portcullis_domain::names::{Seq, ServiceName, TargetId};
 use portcullis_domain::policy::{Colour, Place, Test};
-use portcullis_engine::ports::{Cluster, Exported, PortError, PortResult, TestResult, Written};
+use portcullis_engine::ports::{Access, Cluster, Exported, PortError, PortResult, TestResult, Written};
 use serde_json::Value as Json;
 use tokio::sync::Mutex;
 
@@ -17,7 +17,6 @@ use crate::backup::seal::Recipient;
 use crate::backup::wire::Wire;
 use crate::backup::{self, Export, Wanted};
 use crate::bundle::Bundles;
-use crate::client::access::Access;
 use crate::client::{Client, ClientOptions, Kind, kinds};
 use crate::manifests::manifests;
 use crate::room::room;
@@ -33,6 +32,41 @@ pub enum Source {
     Access(Arc<dyn Access>),
     /// One that is connected already, whatever the place.
     Connected(Client),
+    /// One that is connected already, for the one cluster that places name.
+    One(Client, Arc<One>),
+}
+
+/// One context for one cluster. A place that names another is refused: it would act on the wrong one.
+#[derive(Debug)]
+pub struct One {
+    /// What the context is called.
+    pub context: String,
+    named: OnceLock<String>,
+}
+
+impl One {
+    /// For whatever cluster is named first.
+    pub fn new(context: String) -> Self {
+        Self { context, named: OnceLock::new() }
+    }
+
+    /// Makes sure that this cluster is the one that was named first.
+    ///
+    /// # Errors
+    /// Another one was.
+    pub fn check(&self, cluster: &str) -> PortResult<()> {
+        let named = self.named.get_or_init(|| cluster.to_owned());
+        if named == cluster {
+            return Ok(());
+        }
+        Err(PortError::new(
+            format!("reaching the cluster {cluster}"),
+            format!(
+                "this server was started with --context {}, which is {named}: name contexts in the policies",
+                self.context
+            ),
+        ))
+    }
 }
 
 /// How the adapter behaves, whatever the cluster.
@@ -84,6 +118,9 @@ impl KubernetesCluster {
     }
 
     async fn reached(&self, place: &Place) -> PortResult<Reached> {
+        if let Source::One(_, one) = &self.source {
+            one.check(&place.cluster)?;
+        }
         let key = (place.account.clone(), place.region.clone(), place.role.clone(), place.cluster.clone());
         if let Some(reached) = self.reached.lock().await.get(&key) {
             return Ok(reached.clone());
@@ -92,7 +129,7 @@ impl KubernetesCluster {
         let client = match &self.source {
             Source::Kubeconfig(file) => Client::from_kubeconfig(file, Some(&place.cluster), options).await?,
             Source::Access(access) => Client::from_access(access.clone(), place, options).await?,
-            Source::Connected(client) => client.clone(),
+            Source::Connected(client) | Source::One(client, _) => client.clone(),
         };
         let autoscalers = autoscalers(&client.document("/apis/autoscaling", None).await?);
         let reached = Reached { client, autoscalers };
@@ -131,7 +168,18 @@ impl Cluster for KubernetesCluster {
         place: &Place,
         services: &BTreeSet<ServiceName>,
     ) -> PortResult<BTreeMap<ObjectKey, Found>> {
-        observe::observe(&self.client(place).await?, target, &place.namespace, services).await
+        let mut found = observe::observe(&self.client(place).await?, target, &place.namespace, services).await?;
+        for service in services {
+            let is_absent =
+                |colour| found.get(&ObjectKey::workload(service, colour)).is_none_or(|it| *it == Found::default());
+            let bundle = || self.options.bundles.as_ref()?.bundle(target, service);
+            if is_absent(Colour::Blue) && is_absent(Colour::Green) && bundle().is_none() {
+                let why =
+                    format!("there is no Deployment {service}, and no manifest to make it from (`serve --manifests`)");
+                found.entry(ObjectKey::traffic(service)).or_default().problems.push(why);
+            }
+        }
+        Ok(found)
     }
 
     /// Services without any Deployment are absent.
@@ -264,6 +312,28 @@ mod tests {
         let error = cluster.export(&target(), &place(), Some("hunter2")).await.unwrap_err().to_string();
         assert!(error.contains("no public key of age") && !error.contains("hunter2"), "{error}");
         assert!(api.log().is_empty(), "nothing was asked for");
+    }
+
+    #[test]
+    fn one_context_never_stands_for_a_second_cluster() {
+        let one = One::new("prod".into());
+        assert!(one.check("shop-production").is_ok());
+        let Err(error) = one.check("shop-staging") else { panic!("it was accepted") };
+        assert!(error.to_string().contains("--context prod, which is shop-production"), "{error}");
+        assert!(one.check("shop-production").is_ok());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_asked_of_a_context_for_a_second_cluster() {
+        let api = FakeApi::default();
+        let source = Source::One(api.client(), Arc::new(One::new("prod".into())));
+        let cluster = KubernetesCluster::new(source, Options::default());
+        let mut place = crate::fake::place();
+        cluster.client(&place).await.unwrap();
+        api.log();
+        place.cluster.push_str("-2");
+        assert!(cluster.client(&place).await.is_err());
+        assert_eq!(api.log(), Vec::<String>::new());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The engine's `Cluster` on Kubernetes, a twin of the local cluster: both pass the same contract.
 //!
 //! It must not know releases, gates or policies, nor who asks and why: an action says everything, and performing it makes
-//! no choice. It knows no cloud either; how a cluster of EKS is reached comes in through [`client::access::Access`].
+//! no choice. It knows no cloud either; how a cluster of EKS is reached comes in through the engine's `Access`.
 //!
 //! Start reading at [`cluster::KubernetesCluster`]; the fence protocol is in [`fence`] (the judgement) and [`mod@write`] (how it
 //! is carried out), the names of all objects are in [`objects`].

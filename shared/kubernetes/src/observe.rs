@@ -14,9 +14,7 @@ use crate::client::{Client, Kind, Selector, kinds};
 use crate::error::{ApiError, Why};
 use crate::objects::{ADOPTED, COLOUR, SERVICE, annotation, colour_of, coloured, label, name};
 use crate::weights::Way;
-pub use found::{
-    Said, found, found_traffic, is_observed, observe, said_by_front, said_by_traffic, said_by_workload, share,
-};
+pub use found::{Said, found, found_traffic, is_observed, observe, said_by_front, said_by_traffic, said_by_workload};
 pub use look::{Serving, look, serving};
 
 /// Up to so many objects are read one by one rather than by a list.

@@ -53,6 +53,17 @@ pub enum Want {
     Capacity,
 }
 
+impl Want {
+    /// What moving traffic this way needs; none = nothing that is not written anyway.
+    pub fn of_traffic(way: TrafficBy) -> Option<Self> {
+        match way {
+            TrafficBy::Selector => None,
+            TrafficBy::Alb => Some(Want::WeightsOnIngresses),
+            TrafficBy::Gateway => Some(Want::WeightsOnRoutes),
+        }
+    }
+}
+
 impl Needs {
     /// What a policy needs, with Secrets, restores and capacity as they are asked for.
     pub fn of(policy: &Policy) -> Self {
@@ -64,16 +75,11 @@ impl Needs {
             TestKind::Http { .. } => Want::HttpTests,
             TestKind::Job { .. } => Want::JobTests,
         });
-        let weights = match policy.traffic {
-            TrafficBy::Selector => None,
-            TrafficBy::Alb => Some(Want::WeightsOnIngresses),
-            TrafficBy::Gateway => Some(Want::WeightsOnRoutes),
-        };
         let secrets = policy.backup_secrets.as_ref().map(|_| Want::Secrets);
         Self {
             mode: policy.mode,
             workloads: policy.services.iter().flat_map(coloured).collect(),
-            wants: tests.chain(weights).chain(secrets).collect(),
+            wants: tests.chain(Want::of_traffic(policy.traffic)).chain(secrets).collect(),
             kinds: None,
         }
     }

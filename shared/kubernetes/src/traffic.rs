@@ -32,7 +32,7 @@ pub fn refusal(service: &Json, ingresses: &[Json], bindings: &[Json]) -> Option<
         })?;
     Some(format!(
         "requests would be lost: {why}, and takes the old ones out before the new ones are healthy. Switch by weights \
-         between two target groups (`portcullis cluster adopt --traffic alb`), or say that the selector is switched all the same"
+         between two target groups (`traffic: alb` in the policy), or say that the selector is switched all the same"
     ))
 }
 

@@ -4,13 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use portcullis_aws::cluster_access::ClusterAccess;
 use portcullis_aws::roles::Roles;
-use portcullis_domain::policy::Place;
-use portcullis_engine::ports::{Clock, PortResult};
+use portcullis_engine::ports::Clock;
 use portcullis_kubernetes::client::ClientOptions;
-use portcullis_kubernetes::client::access::{Access, Bearer, Endpoint};
 use portcullis_kubernetes::cluster::{KubernetesCluster, Options, Source};
 
 /// How a cluster is asked from an invocation. A read that is tried as often as it may be, and a write after it, end within
@@ -27,25 +24,9 @@ fn asking() -> ClientOptions {
 
 /// The clusters of all places, each reached with its place's role. Nothing is asked yet.
 pub(crate) fn of_eks(roles: Arc<Roles>, clock: Arc<dyn Clock>) -> KubernetesCluster {
-    let access = Eks(ClusterAccess::new(roles, clock));
+    let access = ClusterAccess::new(roles, clock);
     let options = Options { client: asking(), ..Options::default() };
     KubernetesCluster::new(Source::Access(Arc::new(access)), options)
-}
-
-/// What AWS says of a cluster, as a client of Kubernetes takes it.
-struct Eks(ClusterAccess);
-
-#[async_trait]
-impl Access for Eks {
-    async fn endpoint(&self, place: &Place) -> PortResult<Endpoint> {
-        let found = self.0.endpoint(place).await?;
-        Ok(Endpoint { url: found.url, authority: found.authority })
-    }
-
-    async fn bearer(&self, place: &Place) -> PortResult<Bearer> {
-        let token = self.0.token(place).await?;
-        Ok(Bearer { token: token.bearer, renew_at: Some(token.renew_at) })
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use kube::Client;
 use kube::client::Body;
+use portcullis_tests::wait::SOON;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -60,6 +61,13 @@ impl Held {
     /// How many are kept now.
     pub fn kept(&self) -> usize {
         self.0.borrow().1
+    }
+
+    /// Waits until one is on its way.
+    pub async fn comes(&self) {
+        let mut state = self.0.subscribe();
+        let came = tokio::time::timeout(2 * SOON, state.wait_for(|(_, kept, _)| *kept > 0)).await;
+        assert!(matches!(came, Ok(Ok(_))), "no such request came");
     }
 
     /// How many were passed on, and answered by the API server with success.

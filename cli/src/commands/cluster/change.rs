@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use portcullis_domain::names::{ServiceName, TargetId};
-use portcullis_domain::policy::{Policy, ServiceKind, TrafficBy};
-use portcullis_kubernetes::adopt::{AdoptOptions, Plan, Step, Traffic, carry_out, plan_adoption, plan_release};
+use portcullis_domain::policy::{Policy, ServiceKind};
+use portcullis_kubernetes::adopt::{AdoptOptions, Plan, Step, carry_out, plan_adoption, plan_release};
 use portcullis_kubernetes::client::Client;
 use serde_json::{Value as Json, json};
 
@@ -36,23 +36,17 @@ struct Planned {
 }
 
 /// Plans, shows, asks, and does it.
-pub(super) async fn run(asked: &Change, to: To, traffic: Option<Traffic>, out: Out) -> anyhow::Result<()> {
+pub(super) async fn run(asked: &Change, to: To, out: Out) -> anyhow::Result<()> {
     let (policy, context) = super::place(&asked.on, out)?;
     let wanted = services(&policy, &asked.services)?;
     let client = context.client().await?;
     let namespace = policy.place.namespace.as_str();
-    let traffic = traffic.or(match policy.traffic {
-        // What a service says already counts.
-        TrafficBy::Selector => None,
-        TrafficBy::Alb => Some(Traffic::Alb),
-        TrafficBy::Gateway => Some(Traffic::Gateway),
-    });
     let mut all = Vec::new();
     for (service, kind) in wanted {
         let options = AdoptOptions {
             within: Duration::from_millis(asked.within.0),
             overlap: matches!(kind, ServiceKind::Worker { overlap: true }),
-            traffic,
+            traffic: policy.traffic,
             selector_everywhere: asked.selector_everywhere,
             ..AdoptOptions::default()
         };

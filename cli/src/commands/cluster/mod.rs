@@ -5,9 +5,8 @@ mod lines;
 mod rights;
 
 use portcullis_domain::policy::SealedPolicy;
-use portcullis_kubernetes::adopt::Traffic;
 
-use crate::args::{self, Cluster, Environment};
+use crate::args::{Cluster, Environment};
 use crate::kubeconfig::Context;
 use crate::out::Out;
 use crate::policies;
@@ -15,20 +14,11 @@ use crate::policies;
 /// Does what was said.
 pub(crate) async fn run(command: Cluster, out: Out) -> anyhow::Result<()> {
     match command {
-        Cluster::Adopt(asked) => change::run(&asked.change, change::To::Colours, asked.traffic.map(way), out).await,
-        Cluster::Release(asked) => change::run(&asked, change::To::Plain, None, out).await,
+        Cluster::Adopt(asked) => change::run(&asked, change::To::Colours, out).await,
+        Cluster::Release(asked) => change::run(&asked, change::To::Plain, out).await,
         Cluster::Rbac(asked) => rights::rbac(&asked, out).await,
         Cluster::Admission(asked) => rights::admission(&asked, out),
         Cluster::Doctor(asked) => rights::doctor(&asked, out).await,
-    }
-}
-
-/// What moves traffic, as adopting knows it.
-fn way(said: args::Traffic) -> Traffic {
-    match said {
-        args::Traffic::Selector => Traffic::Selector,
-        args::Traffic::Alb => Traffic::Alb,
-        args::Traffic::Gateway => Traffic::Gateway,
     }
 }
 

@@ -11,7 +11,7 @@ use portcullis_kubernetes::rbac::{self, Needs, Rule, Subject, Want};
 use portcullis_kubernetes::room::room;
 use serde_json::{Value as Json, json};
 
-use crate::args::{self, Doctor, Rbac, Traffic, Wants, Whose};
+use crate::args::{self, Doctor, Rbac, Wants, Whose};
 use crate::exit::{self, Exit, Stop};
 use crate::out::Out;
 use crate::show::screen::Screen;
@@ -83,12 +83,7 @@ pub(super) fn admission(asked: &args::Admission, out: Out) -> anyhow::Result<()>
 
 fn needs(of_policy: Needs, wants: Wants) -> Needs {
     let asked = [(wants.secrets, Want::Secrets), (wants.restore, Want::Restore), (wants.capacity, Want::Capacity)];
-    let needs = asked.into_iter().filter(|(is, _)| *is).fold(of_policy, |needs, (_, want)| needs.with(want));
-    match wants.traffic {
-        Some(Traffic::Alb) => needs.with(Want::WeightsOnIngresses),
-        Some(Traffic::Gateway) => needs.with(Want::WeightsOnRoutes),
-        Some(Traffic::Selector) | None => needs,
-    }
+    asked.into_iter().filter(|(is, _)| *is).fold(of_policy, |needs, (_, want)| needs.with(want))
 }
 
 /// Who is named, else the group that is called so.

@@ -13,11 +13,11 @@ use anyhow::bail;
 use portcullis_domain::action::{AwaitReady, Fence, Found, ObjectKey, Purpose, Value, Write};
 use portcullis_domain::digest::Digest;
 use portcullis_domain::names::{Seq, ServiceName, TargetId};
-use portcullis_domain::policy::{Colour, Place};
+use portcullis_domain::policy::{ALL_TRAFFIC, Colour, Place};
 use portcullis_engine::ports::{Cluster as _, Written};
 use portcullis_kubernetes::client::{Client, Selector, kinds};
 use portcullis_kubernetes::cluster::{KubernetesCluster, Options, Source};
-use portcullis_kubernetes::observe::{pictures, share};
+use portcullis_kubernetes::observe::pictures;
 use serde_json::{Value as Json, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -179,7 +179,7 @@ impl Hand {
             Back::Switch { to, from } => {
                 // Claim before check: its pods are counted after our fence is on it.
                 self.come_up(service, to).await?;
-                let green = share(to.colour);
+                let green = to.colour.share(ALL_TRAFFIC);
                 self.write(&ObjectKey::traffic(service), Value::Traffic { green }).await?;
                 self.told(service, &format!("traffic is on {} {}", to.colour, to.digest.short()));
                 self.ready(service, to).await?;

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use portcullis_domain::action::{Fence, Stamp, Value};
 use portcullis_domain::digest::Digest;
 use portcullis_domain::names::{LedgerId, Seq, ServiceName, TargetId};
-use portcullis_domain::policy::Colour;
+use portcullis_domain::policy::{ALL_TRAFFIC, Colour};
 use portcullis_kubernetes::objects::{
     COLOUR, INTENTION, PREVIOUS, PREVIOUS_COLOUR, RELEASED, REPLICAS_BEFORE, SERVICE, annotation, colour_of, fence_key,
     label, name, weights_fence_key, weights_intention_key,
 };
-use portcullis_kubernetes::observe::{Picture, Workload, said_by_front, said_by_workload, share};
+use portcullis_kubernetes::observe::{Picture, Workload, said_by_front, said_by_workload};
 use portcullis_kubernetes::owners::{conflicts, written_fields};
 use serde_json::Value as Json;
 
@@ -307,10 +307,10 @@ fn between<'a>(
 ) -> Option<Back> {
     let selected = front["spec"]["selector"][COLOUR].as_str().and_then(colour_of)?;
     let Value::Traffic { green } = said.value else { return None };
-    if green == share(selected) {
+    if green == selected.share(ALL_TRAFFIC) {
         return None;
     }
-    let goes_back = intention == Some("restore") && green == share(selected.other());
+    let goes_back = intention == Some("restore") && green == selected.other().share(ALL_TRAFFIC);
     let before = if goes_back { selected.other() } else { selected };
     let (Some(old), Some(new)) = (of(before), of(before.other())) else {
         return Some(Back::Cannot(format!("Service/{} has weight on a colour that has no Deployment", name(front))));

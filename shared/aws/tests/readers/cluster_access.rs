@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
-use portcullis_aws::cluster_access::{ClusterAccess, Endpoint};
+use portcullis_aws::cluster_access::ClusterAccess;
 use portcullis_domain::policy::Place;
 use portcullis_domain::time::{Millis, Timestamp};
 use portcullis_engine::memory::ManualClock;
+use portcullis_engine::ports::{Access as _, Endpoint};
 use secrecy::ExposeSecret;
 
 use crate::registry::NOON;

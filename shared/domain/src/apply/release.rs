@@ -216,7 +216,7 @@ impl Release {
                         progress.colour = serving.colour;
                         progress.replicas = serving.replicas;
                     }
-                    progress.share = 10_000;
+                    progress.share = ALL_TRAFFIC;
                     progress.step = Step::Switched;
                 }
                 self.serving_since = Some(at);
@@ -364,13 +364,13 @@ impl Release {
             }
             (Step::Rising(s), _) if s == intention => {
                 if serves_once_up {
-                    progress.share = 10_000;
+                    progress.share = ALL_TRAFFIC;
                 }
                 Step::Up
             }
             (Step::Confirming(s), _) if s == intention => {
                 if worker {
-                    progress.share = 10_000;
+                    progress.share = ALL_TRAFFIC;
                 }
                 Step::Firm
             }
@@ -383,10 +383,7 @@ impl Release {
 /// The share that this colour has after a switch, in ten-thousandths.
 fn share_of(action: &Action, colour: Colour) -> u16 {
     match action {
-        Action::Write(Write { to: Value::Traffic { green }, .. }) => match colour {
-            Colour::Green => *green,
-            Colour::Blue => ALL_TRAFFIC.saturating_sub(*green),
-        },
+        Action::Write(Write { to: Value::Traffic { green }, .. }) => colour.share(*green),
         _ => ALL_TRAFFIC,
     }
 }
@@ -473,7 +470,7 @@ impl Progress {
     /// Whether the service serves the new digest, as far as this release moves it.
     pub fn is_switched(&self, kind: ServiceKind, has_old: bool) -> bool {
         match kind {
-            ServiceKind::Serving => self.share == 10_000,
+            ServiceKind::Serving => self.share == ALL_TRAFFIC,
             ServiceKind::Worker { overlap: true } if has_old => {
                 self.share > 0 && matches!(self.step, Step::Stopped(_) | Step::Up)
             }

@@ -4,7 +4,7 @@ use super::Draft;
 use crate::action::{ObjectKey, Purpose, Stamp, Value};
 use crate::event::{End, Reason, What};
 use crate::names::{ReleaseId, ServiceName};
-use crate::policy::{Colour, Service, ServiceKind, Strategy};
+use crate::policy::{ALL_TRAFFIC, Service, ServiceKind, Strategy};
 use crate::target::{BackStep, Phase, Step};
 
 impl Draft<'_> {
@@ -124,7 +124,7 @@ impl Draft<'_> {
             BackStep::Firm if service.is_worker() && (stop_first || rolling) => self.back(id, &service.name),
             BackStep::Firm if service.is_worker() => self.intend_write(id, own, at_rest, Purpose::Restore),
             BackStep::Firm => {
-                let green = if old.colour == Colour::Green { 10_000 } else { 0 };
+                let green = old.colour.share(ALL_TRAFFIC);
                 let object = ObjectKey::traffic(&service.name);
                 self.intend_write(id, object, Value::Traffic { green }, Purpose::Restore);
             }

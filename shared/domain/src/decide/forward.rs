@@ -297,8 +297,7 @@ impl Draft<'_> {
                 self.await_ready(id, own, digest, progress.replicas, after);
             }
             (ServiceKind::Serving, Step::Firm) => {
-                let share = share.min(ALL_TRAFFIC);
-                let green = if progress.colour == Colour::Green { share } else { ALL_TRAFFIC - share };
+                let green = progress.colour.share(share.min(ALL_TRAFFIC));
                 let object = ObjectKey::traffic(&service.name);
                 self.intend_write(id, object, Value::Traffic { green }, Purpose::Switch);
             }

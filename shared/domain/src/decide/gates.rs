@@ -356,7 +356,7 @@ pub(super) fn serving(
         };
         let traffic = objects.get(&ObjectKey::traffic(&service.name)).and_then(|found| found.stamp.as_ref());
         let (colour, digest, replicas) = match traffic.map(|stamp| stamp.value) {
-            Some(Value::Traffic { green }) => workload(if green >= 5_000 { Colour::Green } else { Colour::Blue })?,
+            Some(Value::Traffic { green }) => workload(Colour::with_most(green))?,
             _ => {
                 [Colour::Blue, Colour::Green].into_iter().filter_map(workload).find(|(_, _, replicas)| *replicas > 0)?
             }

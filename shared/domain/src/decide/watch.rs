@@ -8,7 +8,7 @@ use crate::event::{Actor, Reason, What};
 use crate::facts::{AlarmFact, AlarmState};
 use crate::glob;
 use crate::names::{AlarmName, ReleaseId, Seq, ServiceName};
-use crate::policy::{Colour, HoldFor, Metric, Policy, Trigger};
+use crate::policy::{ALL_TRAFFIC, HoldFor, Metric, Policy, Trigger};
 use crate::target::{Breach, Phase, Release, WatchState};
 use crate::time::{Millis, Timestamp};
 
@@ -198,7 +198,7 @@ impl Draft<'_> {
         let Some(release) = self.release(id) else { return };
         let policy = self.policy_of(id);
         let as_left = release.progress.iter().filter(|(_, progress)| progress.changes).all(|(service, progress)| {
-            let green = if progress.colour == Colour::Green { 10_000 } else { 0 };
+            let green = progress.colour.share(ALL_TRAFFIC);
             let traffic = objects.get(&ObjectKey::traffic(service)).and_then(|found| found.stamp.as_ref());
             let worker = policy.service(service).is_some_and(crate::policy::Service::is_worker);
             worker || traffic.is_some_and(|stamp| stamp.value == Value::Traffic { green })

@@ -61,8 +61,14 @@ pub(super) fn judge(case: &Case<'_>) -> GateResult {
 fn unmoved(case: &Case<'_>, service: &Service) -> Option<GateResult> {
     let moves = case.policy.mode == Mode::Deploy && matches!(case.policy.strategy, Strategy::BlueGreen { .. });
     let object = ObjectKey::traffic(&service.name);
-    let found = case.facts.objects.get(&object).filter(|found| moves && !found.problems.is_empty())?;
-    Some(GateResult::hold("traffic", format!("{object}: {}", found.problems.join("; ")), "a person makes it movable"))
+    let found = case.facts.objects.get(&object).filter(|_| moves)?;
+    if !found.problems.is_empty() {
+        let why = format!("{object}: {}", found.problems.join("; "));
+        return Some(GateResult::hold("traffic", why, "a person makes it movable"));
+    }
+    let by = found.moved_by.filter(|by| *by != case.policy.traffic)?;
+    let why = format!("{object}: {}", by.is_not(case.policy.traffic));
+    Some(GateResult::hold("traffic", why, "the policy and the service say the same"))
 }
 
 /// Traffic that both colours share before a release begins: the new pods would serve as soon as they are up. A release
@@ -84,7 +90,7 @@ fn divided(case: &Case<'_>, service: &Service) -> Option<GateResult> {
 fn astray(case: &Case<'_>, service: &Service) -> Option<GateResult> {
     let value = |object: &ObjectKey| Some(case.facts.objects.get(object)?.stamp.as_ref()?.value);
     let Value::Traffic { green } = value(&ObjectKey::traffic(&service.name))? else { return None };
-    let to = if green >= 5_000 { Colour::Green } else { Colour::Blue };
+    let to = Colour::with_most(green);
     let has_pods = |colour| {
         let workload = value(&ObjectKey::workload(&service.name, colour));
         matches!(workload, Some(Value::Workload { replicas, .. }) if replicas > 0)

@@ -518,6 +518,14 @@ fn traffic_that_a_switch_could_not_move_or_that_is_not_ours_to_read_holds_a_rele
     let mut gate = policy();
     gate.mode = Mode::Gate;
     assert!(judged(gate, plain).starts_with("pass"), "nothing is written");
+    let by_weights: fn(&mut Found) = |found| found.moved_by = Some(TrafficBy::Alb);
+    assert!(judged(policy(), by_weights).starts_with(
+        "hold: Service/api: it was adopted with `traffic: alb`, and the policy says `traffic: selector`: "
+    ));
+    let mut alb = policy();
+    alb.traffic = TrafficBy::Alb;
+    assert!(judged(alb.clone(), by_weights).starts_with("pass"));
+    assert!(judged(alb, |found| found.moved_by = None).starts_with("pass"), "a cluster that knows one way only");
     let elsewhere: fn(&mut Found) = |found| {
         *found = Found {
             foreign: Some("the selector colour=purple".into()),

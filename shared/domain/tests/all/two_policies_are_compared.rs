@@ -2,7 +2,9 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use portcullis_domain::policy::{Mode, Policy, Quorum, SealedPolicy, Severity, Waiver};
+use portcullis_domain::policy::{
+    Mode, OnFailure, Policy, Quorum, SealedPolicy, Severity, Strategy, Test, TestKind, Waiver,
+};
 use portcullis_domain::protection::Protection;
 use portcullis_domain::time::{Millis, Timestamp};
 
@@ -55,6 +57,10 @@ fn a_change_loosens_one_way_and_tightens_the_other() {
     loosens("gates.expire", |_| (), |p| p.gates.expire = Millis::hours(25));
     loosens("gates.scan", settle_a_minute, |_| ());
     loosens("gates.scan", |_| (), waive);
+    loosens("tests", |p| p.verify = vec![health(OnFailure::Stop)], |p| p.verify = vec![health(OnFailure::Continue)]);
+    loosens("tests", |p| p.verify = vec![health(OnFailure::Continue)], |p| p.verify.clear());
+    loosens("strategy", |p| p.strategy = in_steps(&[2_500, 10_000]), |p| p.strategy = in_steps(&[10_000]));
+    loosens("strategy", |p| p.strategy = in_steps(&[10_000]), |p| p.strategy = Strategy::Rolling);
     loosens("watch.for", |_| (), |p| p.watch.length = Millis::minutes(4));
     loosens("watch.traffic", |p| p.watch.traffic = Some(5), |p| p.watch.traffic = Some(4));
     loosens("watch.traffic", |p| p.watch.traffic = Some(5), |_| ());
@@ -77,6 +83,15 @@ fn a_change_loosens_one_way_and_tightens_the_other() {
     loosens("gates.break_glass", |_| (), |p| glass(p, 2, "release-managers"));
     loosens_both_ways("gates.break_glass", |p| glass(p, 2, "security"), |p| glass(p, 2, "release-managers"));
     loosens_both_ways("gates.break_glass", |p| glass(p, 2, "security"), |p| glass(p, 3, "release-managers"));
+}
+
+fn health(on_failure: OnFailure) -> Test {
+    let kind = TestKind::Http { paths: vec!["/health".into()] };
+    Test { name: "health".into(), kind, within: Millis::seconds(5), on_failure }
+}
+
+fn in_steps(steps: &[u16]) -> Strategy {
+    Strategy::BlueGreen { steps: steps.to_vec(), every: Millis::minutes(2), manual: false }
 }
 
 fn settle_a_minute(policy: &mut Policy) {

@@ -189,9 +189,8 @@ fn described(object: &Object) -> Found {
     };
     Found {
         stamp: Some(Stamp { fence, value: object.value }),
-        ready: 0,
         foreign,
         written_by: (object.written_by != OURSELVES).then(|| object.written_by.clone()),
-        problems: Vec::new(),
+        ..Found::default()
     }
 }

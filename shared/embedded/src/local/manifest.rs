@@ -34,7 +34,7 @@ pub(super) fn export(target: &TargetId, namespace: &str, objects: &[(ObjectKey, 
             (_, value) => {
                 let green = if let Value::Traffic { green } = value { green } else { 0 };
                 let mut manifest = service(target, &key.service);
-                let colour = if green >= 5_000 { Colour::Green } else { Colour::Blue };
+                let colour = Colour::with_most(green);
                 manifest["spec"]["selector"][COLOUR] = colour.to_string().into();
                 manifest["metadata"]["annotations"]["portcullis.dev/green-share"] = green.to_string().into();
                 manifest

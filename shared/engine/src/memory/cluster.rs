@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use portcullis_domain::action::{AwaitReady, Fence, Found, ObjectKey, Part, Stamp, Value, Write};
 use portcullis_domain::digest::Digest;
 use portcullis_domain::names::{Seq, ServiceName, TargetId};
-use portcullis_domain::policy::{Colour, Place, Test};
+use portcullis_domain::policy::{ALL_TRAFFIC, Colour, Place, Test};
 use portcullis_domain::time::{Millis, Timestamp};
 
 use super::{Faults, Op, locked};
@@ -87,7 +87,7 @@ impl FakeCluster {
             state.objects.insert((target.clone(), key), object);
         };
         put(ObjectKey::workload(service, colour), Value::Workload { digest, replicas }, replicas);
-        put(ObjectKey::traffic(service), Value::Traffic { green: share(colour) }, 0);
+        put(ObjectKey::traffic(service), Value::Traffic { green: colour.share(ALL_TRAFFIC) }, 0);
     }
 
     /// Puts a worker there as it was before Portcullis came: its blue pods run, and nothing routes requests to them.
@@ -195,14 +195,6 @@ impl FakeCluster {
     }
 }
 
-/// The share for green when all traffic is on this colour.
-fn share(colour: Colour) -> u16 {
-    match colour {
-        Colour::Blue => 0,
-        Colour::Green => 10_000,
-    }
-}
-
 impl Object {
     fn digest(&self) -> Option<Digest> {
         match self.value {
@@ -239,9 +231,8 @@ impl State {
 
     /// The share of requests a colour gets.
     fn share(&self, target: &TargetId, service: &ServiceName, colour: Colour) -> u16 {
-        match (self.objects.get(&(target.clone(), ObjectKey::traffic(service))).map(|object| object.value), colour) {
-            (Some(Value::Traffic { green }), Colour::Green) => green,
-            (Some(Value::Traffic { green }), Colour::Blue) => 10_000 - green.min(10_000),
+        match self.objects.get(&(target.clone(), ObjectKey::traffic(service))).map(|object| object.value) {
+            Some(Value::Traffic { green }) => colour.share(green),
             _ => 0,
         }
     }
@@ -253,8 +244,8 @@ impl State {
             stamp: Some(object.stamp()),
             ready: self.ready(object, now),
             foreign: object.foreign.clone(),
-            written_by: None,
             problems: problem.into_iter().collect(),
+            ..Found::default()
         }
     }
 
@@ -263,7 +254,8 @@ impl State {
         let service = &write.object.service;
         match (write.object.part, write.to) {
             (Part::Traffic, Value::Traffic { green }) => {
-                for (colour, to) in [(Colour::Green, green), (Colour::Blue, 10_000 - green.min(10_000))] {
+                for colour in [Colour::Green, Colour::Blue] {
+                    let to = colour.share(green);
                     let key = (target.clone(), ObjectKey::workload(service, colour));
                     let ready = self.objects.get(&key).map_or(0, |object| self.ready(object, now));
                     if to > self.share(target, service, colour) && ready == 0 {

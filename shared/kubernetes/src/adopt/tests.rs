@@ -246,11 +246,11 @@ async fn releasing_is_the_inverse_with_what_serves_now() {
 
 // ---- weights ----
 
-fn by(traffic: Traffic) -> AdoptOptions {
-    AdoptOptions { traffic: Some(traffic), ..quick() }
+fn by(traffic: TrafficBy) -> AdoptOptions {
+    AdoptOptions { traffic, ..quick() }
 }
 
-async fn planned_by(api: &FakeApi, traffic: Traffic) -> Plan {
+async fn planned_by(api: &FakeApi, traffic: TrafficBy) -> Plan {
     plan_adoption(&api.client(), &target(), NAMESPACE, &service(), &by(traffic)).await.unwrap()
 }
 
@@ -340,7 +340,7 @@ fn what(plan: &Plan) -> Vec<&str> {
 #[tokio::test]
 async fn a_service_behind_a_gateway_is_adopted_by_its_weights_and_released_again() {
     let api = FakeApi::with(&[plain(), front(None, None), route()]);
-    let plan = planned_by(&api, Traffic::Gateway).await;
+    let plan = planned_by(&api, TrafficBy::Gateway).await;
     assert_eq!(plan.refusals, Vec::<String>::new());
     assert_eq!(
         what(&plan),
@@ -353,7 +353,7 @@ async fn a_service_behind_a_gateway_is_adopted_by_its_weights_and_released_again
             "the Deployment web goes to rest, and is kept",
         ]
     );
-    followed(&api, &plan, &[], ("", &[]), &by(Traffic::Gateway)).await.unwrap();
+    followed(&api, &plan, &[], ("", &[]), &by(TrafficBy::Gateway)).await.unwrap();
     let refs = api.object(&kinds::HTTP_ROUTES, "shop")["spec"]["rules"][0]["backendRefs"].clone();
     assert_eq!(
         refs,
@@ -362,8 +362,8 @@ async fn a_service_behind_a_gateway_is_adopted_by_its_weights_and_released_again
     let front = api.object(&kinds::SERVICES, "web");
     assert_eq!(front["metadata"]["annotations"]["portcullis.dev/traffic"], "httproute/shop");
     assert_eq!(front["spec"]["selector"][COLOUR], "blue");
-    // Again, without saying how: it says so itself, and nothing is left to change.
-    let again = planned(&api).await;
+    // Again: nothing is left to change.
+    let again = planned_by(&api, TrafficBy::Gateway).await;
     assert_eq!(again.refusals, Vec::<String>::new());
     assert!(again.steps.iter().all(|step| !step.changes() || step.name == "web"), "{:?}", what(&again));
 
@@ -387,7 +387,7 @@ async fn a_service_behind_a_gateway_is_adopted_by_its_weights_and_released_again
 #[tokio::test]
 async fn a_service_behind_a_load_balancer_is_adopted_once_its_targets_are_healthy_and_released_again() {
     let api = FakeApi::with(&[plain(), front(None, None), alb()]);
-    let plan = planned_by(&api, Traffic::Alb).await;
+    let plan = planned_by(&api, TrafficBy::Alb).await;
     assert_eq!(plan.refusals, Vec::<String>::new());
     assert_eq!(
         what(&plan),
@@ -402,12 +402,12 @@ async fn a_service_behind_a_load_balancer_is_adopted_once_its_targets_are_health
         ]
     );
     // The controller does nothing: no target groups, and no pods come up.
-    let stuck = followed(&api, &plan, &[], ("", &[]), &by(Traffic::Alb)).await.unwrap_err().to_string();
+    let stuck = followed(&api, &plan, &[], ("", &[]), &by(TrafficBy::Alb)).await.unwrap_err().to_string();
     assert!(stuck.contains("no TargetGroupBinding of Service web-blue"), "{stuck}");
     assert_eq!(api.object(&kinds::DEPLOYMENTS, "web-blue"), Json::Null);
     // It does not give gates: nothing gets weight.
-    let rest = planned_by(&api, Traffic::Alb).await;
-    let stuck = followed(&api, &rest, &["web-blue", "web-green"], ("", &[]), &by(Traffic::Alb)).await.unwrap_err();
+    let rest = planned_by(&api, TrafficBy::Alb).await;
+    let stuck = followed(&api, &rest, &["web-blue", "web-green"], ("", &[]), &by(TrafficBy::Alb)).await.unwrap_err();
     assert!(stuck.to_string().contains("pod-readiness-gate-inject"), "{stuck}");
     let action = |api: &FakeApi| -> Json {
         let front = api.object(&kinds::INGRESSES, "front");
@@ -417,8 +417,8 @@ async fn a_service_behind_a_load_balancer_is_adopted_once_its_targets_are_health
         .unwrap()
     };
     assert_eq!(action(&api)["forwardConfig"]["targetGroups"][0]["weight"], 100, "the Service itself still has it all");
-    let rest = planned_by(&api, Traffic::Alb).await;
-    followed(&api, &rest, &["web-blue", "web-green"], ("web-blue", &["web-blue"]), &by(Traffic::Alb)).await.unwrap();
+    let rest = planned_by(&api, TrafficBy::Alb).await;
+    followed(&api, &rest, &["web-blue", "web-green"], ("web-blue", &["web-blue"]), &by(TrafficBy::Alb)).await.unwrap();
     let groups = action(&api)["forwardConfig"]["targetGroups"].clone();
     assert_eq!(
         groups,
@@ -455,17 +455,17 @@ async fn a_way_that_cannot_be_had_says_why_and_changes_nothing() {
     let mut by_weights = route();
     by_weights["spec"]["rules"][0]["backendRefs"] = json!([{ "name": "web-blue" }, { "name": "web-green" }]);
     for (traffic, others, expected) in [
-        (Traffic::Gateway, vec![], "no HTTPRoute of the namespace sends to web"),
-        (Traffic::Gateway, vec![canary], "sends to other backends"),
-        (Traffic::Gateway, vec![route(), alb()], "requests would be lost"),
-        (Traffic::Gateway, vec![route(), not_ours], "none of ours"),
-        (Traffic::Alb, vec![], "no Ingress of an AWS load balancer"),
-        (Traffic::Alb, vec![nodes], "are nodes"),
-        (Traffic::Alb, vec![alb(), other], "front and other both send to web"),
-        (Traffic::Alb, vec![own_action], "an action web already"),
-        (Traffic::Alb, vec![alb(), route()], "weights can be on one of them"),
-        (Traffic::Alb, vec![alb(), unlabelled], "pod-readiness-gate-inject=enabled"),
-        (Traffic::Selector, vec![by_weights], "say --traffic gateway"),
+        (TrafficBy::Gateway, vec![], "no HTTPRoute of the namespace sends to web"),
+        (TrafficBy::Gateway, vec![canary], "sends to other backends"),
+        (TrafficBy::Gateway, vec![route(), alb()], "requests would be lost"),
+        (TrafficBy::Gateway, vec![route(), not_ours], "none of ours"),
+        (TrafficBy::Alb, vec![], "no Ingress of an AWS load balancer"),
+        (TrafficBy::Alb, vec![nodes], "are nodes"),
+        (TrafficBy::Alb, vec![alb(), other], "front and other both send to web"),
+        (TrafficBy::Alb, vec![own_action], "an action web already"),
+        (TrafficBy::Alb, vec![alb(), route()], "weights can be on one of them"),
+        (TrafficBy::Alb, vec![alb(), unlabelled], "pod-readiness-gate-inject=enabled"),
+        (TrafficBy::Selector, vec![by_weights], "write `traffic: gateway` in the policy"),
     ] {
         let api = FakeApi::with(&[plain(), front(None, None)]);
         for other in others {
@@ -480,6 +480,6 @@ async fn a_way_that_cannot_be_had_says_why_and_changes_nothing() {
     original["metadata"]["annotations"] = json!({ ADOPTED: "shop/production" });
     let blue = deployment("web-blue", Some(Colour::Blue), 2, &digest(1));
     let api = FakeApi::with(&[original, blue, front(Some(Colour::Blue), None), route()]);
-    let plan = planned_by(&api, Traffic::Gateway).await;
-    assert!(plan.refusals.iter().any(|why| why.contains("release it first")), "{:?}", plan.refusals);
+    let plan = planned_by(&api, TrafficBy::Gateway).await;
+    assert!(plan.refusals.iter().any(|why| why.contains("adopt it anew")), "{:?}", plan.refusals);
 }

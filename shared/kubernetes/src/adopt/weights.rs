@@ -6,11 +6,11 @@
 //! gateway follows endpoints, and needs the pods only.
 
 use portcullis_domain::names::{ServiceName, TargetId};
-use portcullis_domain::policy::Colour;
+use portcullis_domain::policy::{Colour, TrafficBy};
 use serde_json::Value as Json;
 
 use super::plan::{annotate, step};
-use super::{AdoptOptions, Situation, Step, Then, Traffic};
+use super::{AdoptOptions, Situation, Step, Then};
 use crate::client::kinds;
 use crate::colour::Copy;
 use crate::objects::{SERVICE, TRAFFIC, coloured, label, name, weights_fence_key, weights_intention_key};
@@ -44,29 +44,19 @@ pub(super) fn wanted<'a>(
 ) -> Result<Option<Carried<'a>>, String> {
     let Some(front) = &there.front else { return Ok(None) };
     let said = Way::of(front)?;
-    let says = match &said {
-        Way::Selector => None,
-        Way::Route(_) => Some(Traffic::Gateway),
-        Way::Ingress(_) => Some(Traffic::Alb),
-    };
-    let traffic = options.traffic.or(says).unwrap_or_default();
-    if let Some(says) = says.filter(|says| *says != traffic) {
-        return Err(format!("{said} moves its traffic ({}): release it first, then adopt it anew", says.word()));
-    }
-    if is_done && says.is_none() && traffic != Traffic::Selector {
-        return Err(format!(
-            "{service} is adopted already, and its selector moves its traffic: release it first (`portcullis cluster \
-             release`), then adopt it anew"
-        ));
+    let traffic = options.traffic;
+    let is_settled = is_done || said != Way::Selector;
+    if is_settled && said.by() != traffic {
+        return Err(said.by().is_not(traffic));
     }
     let albs = || there.ingresses.iter().filter(move |ingress| is_alb(ingress) && sends(service, ingress));
     let routes = || there.routes.iter().filter(move |route| route_sends(service, route));
     match traffic {
-        Traffic::Selector => {
+        TrafficBy::Selector => {
             let by_weights = |ingress: &&Json| backends(ingress).any(|backend| is_action(backend, service.as_str()));
             if let Some(ingress) = there.ingresses.iter().find(by_weights) {
                 return Err(format!(
-                    "Ingress {} sends to {service} by an action: say --traffic alb, or take the action out",
+                    "Ingress {} sends to {service} by an action: write `traffic: alb` in the policy, or take the action out",
                     name(ingress)
                 ));
             }
@@ -75,15 +65,18 @@ pub(super) fn wanted<'a>(
                 colours.iter().any(|own| ServiceName::new(own).is_ok_and(|own| route_sends(&own, route)))
             };
             if let Some(route) = there.routes.iter().find(of_colours) {
-                return Err(format!("HTTPRoute {} sends to {service} by weights: say --traffic gateway", name(route)));
+                return Err(format!(
+                    "HTTPRoute {} sends to {service} by weights: write `traffic: gateway` in the policy",
+                    name(route)
+                ));
             }
             Ok(None)
         }
-        Traffic::Gateway => {
+        TrafficBy::Gateway => {
             let route = only("HTTPRoute", service, routes())?;
             Ok(Some(Carried { way: Way::Route(name(route).to_owned()), carrier: route }))
         }
-        Traffic::Alb => {
+        TrafficBy::Alb => {
             if let Some(route) = routes().next() {
                 return Err(format!(
                     "HTTPRoute {} sends to {service}, too: weights can be on one of them",
@@ -94,7 +87,7 @@ pub(super) fn wanted<'a>(
             if !has_ip_targets(ingress, front) {
                 return Err(format!(
                     "the targets of Ingress {} are nodes: the Service's selector moves its traffic at once, and needs no \
-                     weights (--traffic selector)",
+                     weights (`traffic: selector` in the policy)",
                     name(ingress)
                 ));
             }
@@ -239,13 +232,11 @@ pub(super) fn released<'a>(
         return Err(format!("there is no {way}, though its annotation {TRAFFIC} names it"));
     };
     let live = match green(&way, service, carrier) {
-        Ok(0) => Some(Colour::Blue),
-        Ok(10_000) => Some(Colour::Green),
-        Ok(share) => {
-            return Err(format!(
+        Ok(share) => Some(Colour::with_all(share).ok_or_else(|| {
+            format!(
                 "its traffic is between the colours ({share} of 10,000 on green): end the release first, forward or back"
-            ));
-        }
+            )
+        })?),
         // Half way: the colour that has pods.
         Err(_) if matches!(way, Way::Ingress(_)) && is_staged(service, carrier) => None,
         Err(_) if !is_by_colours(&way, service, carrier) => None,

@@ -368,11 +368,11 @@ async fn one(wire: &dyn Wire, namespace: &str, step: &Step) -> PortResult<Done> 
         let live = answer(wire, Ask::get(path.clone()), &doing).await?;
         let Some(live) = live.found(&doing)? else { return Ok(Done::Moved) };
         let mut wanted = wanted(step, &live);
-        let lists = exchanged(&wanted, &live);
         // Refused (409) if anybody wrote in between.
         wanted["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
         let mut applied = answer(wire, apply(&path, &wanted, false), &doing).await?;
-        if !applied.is_success() && applied.status != 409 && !lists.is_empty() {
+        let lists = if applied.is_success() || applied.status == 409 { Vec::new() } else { exchanged(&wanted, &live) };
+        if !lists.is_empty() {
             let exchanged = answer(wire, patch(&path, &exchange(&lists), false), &doing).await?;
             if exchanged.is_success() {
                 let live = exchanged.json(&doing)?;

@@ -6,11 +6,10 @@ use async_trait::async_trait;
 use http::Request;
 use http::header::AUTHORIZATION;
 use kube::client::Body;
-use portcullis_engine::ports::PortError;
+use portcullis_engine::ports::{Endpoint, PortError};
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::access::Endpoint;
 use super::*;
 use crate::fake::{FakeApi, NAMESPACE, place};
 

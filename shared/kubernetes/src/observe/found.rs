@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_domain::action::{Found, ObjectKey, Part, Stamp, Value};
 use portcullis_domain::digest::Digest;
 use portcullis_domain::names::{ServiceName, TargetId};
-use portcullis_domain::policy::Colour;
+use portcullis_domain::policy::{ALL_TRAFFIC, Colour};
 use portcullis_engine::ports::{PortError, PortResult};
 use serde_json::Value as Json;
 
@@ -81,7 +81,7 @@ pub fn said_by_traffic(target: &TargetId, object: &Json) -> Said {
     let selector = &object["spec"]["selector"];
     let colour = selector.get(COLOUR).and_then(Json::as_str);
     match (colour, colour.and_then(colour_of)) {
-        (_, Some(colour)) => said(target, object, Value::Traffic { green: share(colour) }),
+        (_, Some(colour)) => said(target, object, Value::Traffic { green: colour.share(ALL_TRAFFIC) }),
         (None, _) if selector.as_object().is_some_and(|selector| !selector.is_empty()) => {
             said(target, object, Value::Traffic { green: 0 })
         }
@@ -114,21 +114,12 @@ pub fn said_by_front(target: &TargetId, service: &ServiceName, front: &Json, car
     if let (Some(weights), Some(selector), true) = (&said.stamp, &by_selector.stamp, said.foreign.is_none())
         && weights.fence == selector.fence
         && weights.value != selector.value
-        && matches!(green, 0 | 10_000)
+        && let Some(whither) = Colour::with_all(green)
     {
-        let whither = |green| if green == 0 { Colour::Blue } else { Colour::Green };
         let selects = front["spec"]["selector"][COLOUR].as_str().unwrap_or_default();
-        return foreign(format!("the selector {COLOUR}={selects}, while {way} sends all to {}", whither(green)));
+        return foreign(format!("the selector {COLOUR}={selects}, while {way} sends all to {whither}"));
     }
     said
-}
-
-/// Green's share of 10,000 when all traffic is on this colour.
-pub fn share(colour: Colour) -> u16 {
-    match colour {
-        Colour::Blue => 0,
-        Colour::Green => 10_000,
-    }
 }
 
 /// Who wrote what we write of an object last, if it was not us. What scales or reports does not count.
@@ -186,6 +177,7 @@ pub(super) fn found_workload(
         stamp: said.stamp,
         foreign: said.foreign,
         written_by: written_by(&workload.object, container_name(service, workload)),
+        moved_by: None,
         problems: problems::lines(&workload.object, pods, &BTreeMap::new()),
     })
 }
@@ -196,11 +188,13 @@ pub fn found_traffic(target: &TargetId, service: &ServiceName, front: &Json, car
     let by_weights = carrier.and_then(|carrier| written_by(carrier, service.as_str()));
     let written_by = by_weights.or_else(|| written_by(front, ""));
     let plain = front["spec"]["selector"].get(COLOUR).is_none() && said.stamp.is_some();
+    let moved_by = Way::of(front).ok().filter(|_| !plain).map(|way| way.by());
     let problem = plain.then(|| "its selector has no colour; `portcullis cluster adopt` gives it one".to_owned());
     Found {
         stamp: said.stamp,
         foreign: said.foreign,
         written_by,
+        moved_by,
         problems: problem.into_iter().collect(),
         ..Found::default()
     }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_domain::action::{AwaitReady, Found, Part};
 use portcullis_domain::names::{ServiceName, TargetId};
-use portcullis_domain::policy::Colour;
+use portcullis_domain::policy::{ALL_TRAFFIC, Colour};
 use portcullis_engine::ports::PortResult;
 use serde_json::Value as Json;
 
-use super::found::{found_workload, is_observed, ready, share, unclear};
+use super::found::{found_workload, is_observed, ready, unclear};
 use super::{Workload, carrier, pods, workload};
 use crate::client::{Client, Selector, kinds};
 use crate::error::ApiError;
@@ -82,7 +82,7 @@ async fn fronts(
     if let Ok(way) = Way::of(front)
         && let Some(carrier) = carrier(client, namespace, front).await?
         && let Ok(green) = weights::green(&way, service, &carrier)
-        && green != share(colour.other())
+        && green != colour.other().share(ALL_TRAFFIC)
     {
         fronts.push(coloured(service, colour));
     }

@@ -14,19 +14,11 @@ use crate::observe::{found_traffic, said_by_traffic};
 use crate::owners::Field;
 use crate::weights::Way;
 
-pub(super) fn colour_with(green: u16) -> Option<Colour> {
-    match green {
-        0 => Some(Colour::Blue),
-        10_000 => Some(Colour::Green),
-        _ => None,
-    }
-}
-
 impl Writer<'_> {
     /// One patch and one read where the object is what the write first expects; else it is read, judged, patched on what
     /// was read, and read back.
     pub(super) async fn traffic(&self, green: u16) -> PortResult<Written> {
-        if let Some(patch) = colour_with(green).and_then(|to| self.expected_patch(to)) {
+        if let Some(patch) = Colour::with_all(green).and_then(|to| self.expected_patch(to)) {
             let patched = self.client.patch(&kinds::SERVICES, self.namespace, self.name(), patch.operations()).await;
             if let Tried::Taken = self.tried(patched).await? {
                 return self.traffic_read_back().await;
@@ -43,10 +35,10 @@ impl Writer<'_> {
             if way != Way::Selector {
                 return self.weights(&way, green).await;
             }
-            let Some(to) = colour_with(green) else {
+            let Some(to) = Colour::with_all(green) else {
                 return Err(self.error(format!(
                     "a share of {green} of 10,000: a Service's selector moves all traffic at once; shares need a route or a \
-                     load balancer with weights (`portcullis cluster adopt --traffic`)"
+                     load balancer with weights (`traffic` in the policy)"
                 )));
             };
             let Some(object) = object else {
@@ -93,7 +85,7 @@ impl Writer<'_> {
         let Some(Some(Stamp { fence: Some(fence), value: Value::Traffic { green } })) = self.write.from.first() else {
             return None;
         };
-        let from = colour_with(*green).filter(|_| fence::is_lower(fence, self.fence))?;
+        let from = Colour::with_all(*green).filter(|_| fence::is_lower(fence, self.fence))?;
         let key = self.fence_key();
         let mut patch = Patch::default();
         // Whose traffic moves by weights has none of it moved by this.
@@ -108,7 +100,7 @@ impl Writer<'_> {
         let selector = &object["spec"]["selector"];
         let mut patch = Patch::on(object, &self.fence_key());
         let from = match stamp.value {
-            Value::Traffic { green } => colour_with(green).unwrap_or(to),
+            Value::Traffic { green } => Colour::with_all(green).unwrap_or(to),
             Value::Workload { .. } => to,
         };
         if let Some(colour) = selector.get(COLOUR) {

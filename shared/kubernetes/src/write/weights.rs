@@ -13,17 +13,16 @@
 //! [`Purpose::Restore`]: portcullis_domain::action::Purpose::Restore
 
 use portcullis_domain::action::Value;
-use portcullis_domain::policy::Colour;
+use portcullis_domain::policy::{ALL_TRAFFIC, Colour};
 use portcullis_engine::ports::{PortResult, Written};
 use serde_json::Value as Json;
 
 use super::patch::Patch;
-use super::traffic::colour_with;
 use super::{ATTEMPTS, Tried, Writer};
 use crate::client::{Selector, kinds};
 use crate::fence::{self, Judgement};
 use crate::objects::{annotation, coloured, weights_fence_key, weights_intention_key};
-use crate::observe::{self, said_by_front, said_by_traffic, share};
+use crate::observe::{self, said_by_front, said_by_traffic};
 use crate::owners::Field;
 use crate::targets;
 use crate::weights::{self, Way};
@@ -56,7 +55,7 @@ impl Writer<'_> {
             let changes = weights::changes(way, service, carrier, green).map_err(|why| self.error(why))?;
             if stamp.value != self.write.to {
                 self.check_owner(carrier, &[way.field(service)])?;
-                if colour_with(green).is_some() {
+                if Colour::with_all(green).is_some() {
                     self.check_owner(&front, &[Field::of(&["spec", "selector"])])?;
                 }
                 self.check_targets(way, &stamp.value, green).await?;
@@ -94,9 +93,9 @@ impl Writer<'_> {
             let said = said_by_traffic(self.target, &front);
             let Some(stamp) = said.stamp.filter(|_| said.foreign.is_none()) else { return self.drift().await };
             let Value::Traffic { green: now } = stamp.value else { return self.drift().await };
-            let Some(to) = colour_with(green).or_else(|| colour_with(now)) else { return self.drift().await };
+            let Some(to) = Colour::with_all(green).or_else(|| Colour::with_all(now)) else { return self.drift().await };
             match &stamp.fence {
-                Some(fence) if fence == self.fence && now == share(to) => return Ok(Written::Done),
+                Some(fence) if fence == self.fence && now == to.share(ALL_TRAFFIC) => return Ok(Written::Done),
                 // Somebody newer, or a hand: what is there now is told, and nothing is written over it.
                 Some(fence) if !fence::is_lower(fence, self.fence) => return self.drift().await,
                 _ => {}

@@ -183,7 +183,14 @@ impl Writer<'_> {
                 other.object.clone()
             }
             None => match self.bundles.and_then(|bundles| bundles.bundle(self.target, service)) {
-                Some(bundle) => bundle.deployment,
+                Some(bundle) => {
+                    // Its tests ask it before there is a Service that sends to it.
+                    if let Some(front) = beside.front.as_ref().or(bundle.service.as_ref()) {
+                        let own = copy.own_service(front);
+                        self.client.apply(&kinds::SERVICES, self.namespace, name(&own), &own, false).await?;
+                    }
+                    bundle.deployment
+                }
                 None => return Err(self.error("there is no such Deployment, and no manifest to make it from")),
             },
         };

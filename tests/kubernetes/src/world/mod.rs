@@ -21,7 +21,7 @@ use portcullis_domain::digest::Digest;
 use portcullis_domain::event::Event;
 use portcullis_domain::facts::AlarmState;
 use portcullis_domain::names::{AlarmName, DeliveryId, LedgerId, ReleaseId, ServiceName, Subject, TargetId};
-use portcullis_domain::policy::Place;
+use portcullis_domain::policy::{Place, TrafficBy};
 use portcullis_domain::signal::{Command, Fact, FactKind};
 use portcullis_embedded::clock::SystemClock;
 use portcullis_engine::driver::Driver;
@@ -88,6 +88,8 @@ pub struct World<'c> {
     ports: Ports,
     /// Its services.
     pub services: Vec<Served>,
+    /// What moves their traffic.
+    moved_by: TrafficBy,
     /// What runs apart from the test: ends with it.
     running: JoinSet<()>,
     drivers: Vec<Running>,
@@ -168,6 +170,7 @@ impl<'c> World<'c> {
             source,
             ports,
             services: scene.services.clone(),
+            moved_by: scene.traffic,
             running,
             drivers: Vec::new(),
             told: Mutex::default(),
@@ -204,16 +207,17 @@ impl<'c> World<'c> {
 
     /// Adopts every service, several at a time.
     pub async fn adopt(&self) {
-        self.adopt_with(&adopt_options()).await;
+        self.adopt_with(adopt_options()).await;
     }
 
-    /// The same in another way.
-    pub async fn adopt_with(&self, options: &AdoptOptions) {
+    /// The same, carried out so.
+    pub async fn adopt_with(&self, options: AdoptOptions) {
+        let options = AdoptOptions { traffic: self.moved_by, ..options };
         let client = Client::from_kube(self.namespace.client.clone(), client_options());
         let mut adopting = JoinSet::new();
         for served in &self.services {
             // Those that share an Ingress or a route are adopted one after the other, as the command does it.
-            let at_once = if options.traffic.is_some() { 1 } else { 10 };
+            let at_once = if self.moved_by.is_selector() { 10 } else { 1 };
             if adopting.len() >= at_once {
                 adopting.join_next().await.expect("there are some").expect("a service is adopted");
             }
@@ -422,6 +426,15 @@ impl<'c> World<'c> {
             let running = self.running(service).await;
             let all = running.iter().all(|digest| allowed.contains(&digest.as_str()));
             if all { Ok(()) } else { Err(format!("{running:?}")) }
+        })
+        .await;
+    }
+
+    /// Waits until a release's gates hold it with these words.
+    pub async fn is_held(&self, id: ReleaseId, words: &str) {
+        self.wait_until(&format!("release {id} is held: {words}"), |state| {
+            let judgement = state.releases.get(&id).and_then(|release| release.judgement.as_ref());
+            judgement.is_some_and(|judgement| judgement.gates.iter().any(|gate| format!("{gate:?}").contains(words)))
         })
         .await;
     }

@@ -5,7 +5,7 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use portcullis_domain::names::ServiceName;
 use portcullis_domain::policy::{
-    Comparison, Governor, HoldFor, Limits, Metric, Policy, Service, ServiceKind, Strategy, Trigger, Watch,
+    Comparison, Governor, HoldFor, Limits, Metric, Policy, Service, ServiceKind, Strategy, TrafficBy, Trigger, Watch,
 };
 use portcullis_domain::time::Millis;
 use portcullis_engine::memory::World as Stories;
@@ -49,6 +49,8 @@ pub struct Scene {
     pub autoscaled: Option<(u32, u32)>,
     /// What the first image does.
     pub first: Behaviour,
+    /// What moves traffic.
+    pub traffic: TrafficBy,
     /// How its policy differs from the usual one.
     pub edit: Edit,
     /// How its Deployments differ.
@@ -63,6 +65,7 @@ impl Default for Scene {
             replicas: 2,
             autoscaled: None,
             first: Behaviour::version("v0"),
+            traffic: TrafficBy::Selector,
             edit: Box::new(|_| {}),
             change: |_| {},
         }
@@ -89,6 +92,7 @@ impl Scene {
     pub(super) fn policy(&mut self, namespace: &str) -> Policy {
         let mut policy = Stories::policy();
         namespace.clone_into(&mut policy.place.namespace);
+        policy.traffic = self.traffic;
         policy.services = self.services.iter().map(service).collect();
         policy.gates.scan = None;
         policy.strategy = Strategy::BlueGreen { steps: vec![10_000], every: Millis::seconds(1), manual: false };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use portcullis_domain::action::{Action, Purpose};
+use portcullis_domain::action::{Action, Found, ObjectKey, Purpose};
 use portcullis_domain::event::{End, Event, What};
 use portcullis_domain::names::{ReleaseId, Seq};
 use portcullis_domain::target::{Phase, Release, Target};
@@ -114,6 +114,18 @@ impl World<'_> {
     pub async fn ends_so(&self, id: ReleaseId, expected: Ending) {
         let ending = self.ends(id).await;
         assert_eq!(ending, expected, "release {id}\n{}", self.story().await);
+    }
+
+    /// The first object that was found other than it was left, what was found, and whether it is a value of ours.
+    pub async fn drift(&self) -> (ObjectKey, Found, bool) {
+        let drifted = |event: &Event| match &event.what {
+            What::Drifted { object, found, ours, .. } => Some((object.clone(), found.clone(), *ours)),
+            _ => None,
+        };
+        let Some(found) = self.read(|events| events.iter().find_map(drifted)).await else {
+            panic!("no drift was told\n{}", self.story().await)
+        };
+        found
     }
 
     /// When a release's first event of a kind was decided.

@@ -387,7 +387,7 @@ impl<'a> Court<'a> {
     pub(super) fn serves(&self, service: &ServiceName) -> Option<Digest> {
         let colour = match self.objects.get(&ObjectKey::traffic(service)).map(|(_, value)| *value) {
             // In the middle of its steps it is the larger share.
-            Some(Value::Traffic { green }) => Some(if green >= 5_000 { Colour::Green } else { Colour::Blue }),
+            Some(Value::Traffic { green }) => Some(Colour::with_most(green)),
             _ => None,
         };
         let mut running = self.objects.iter().filter_map(|(key, (_, value))| match (key.part, value) {

@@ -282,7 +282,7 @@ async fn a_share_that_weights_cannot_have_is_refused_before_anything_is_written(
     assert!(error.contains("multiple of 0.1%"), "{error}");
     let world = World::new(&[front(Some(Colour::Blue), Some("l/1/5"))]);
     let error = world.write(vec![stamp("l/1/5", 0)], 2_500, Purpose::Switch, "l/1/9").await.unwrap_err().to_string();
-    assert!(error.contains("cluster adopt --traffic"), "{error}");
+    assert!(error.contains("`traffic` in the policy"), "{error}");
 }
 
 #[tokio::test]

@@ -3,15 +3,12 @@
 //! Here: one driver's patch is kept on its way to the real API server while everything else goes on. Whenever it arrives,
 //! after the way back is over or in the middle of it, and though its sender died, what served before serves in the end.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
 use std::time::Duration;
 
 use hyper::Method;
 use portcullis_domain::action::{ObjectKey, Stamp, Value};
 use portcullis_domain::names::{ReleaseId, ServiceName};
 use portcullis_domain::policy::Colour;
-use portcullis_tests::wait::{self, SOON};
 use portcullis_tests_kubernetes::cluster::Cluster;
 use portcullis_tests_kubernetes::fault_proxy::{Fault, FaultProxy, Held, Rule};
 use portcullis_tests_kubernetes::images::Behaviour;
@@ -43,11 +40,7 @@ async fn kept_on_its_way<'c>(cluster: &'c Cluster, purpose: &str, rule: impl FnO
     proxy.fail(rule(Fault::Hold(held.clone())));
     let (release, _) = world.push(1, &Behaviour::version("v1")).await;
     world.approve(release).await;
-    wait::until("the patch is on its way", 2 * SOON, async || match held.kept() {
-        0 => Err(format!("{:?}", world.phase(release).await)),
-        _ => Ok(()),
-    })
-    .await;
+    held.comes().await;
     world.kill_drivers().await;
     world.drive(world.namespace.client.clone());
     Story { world, load, held, release, old, _proxy: proxy }
@@ -122,11 +115,7 @@ async fn a_late_order_to_scale_the_old_colour_down_never_meets_its_traffic() {
     proxy.fail(drain.saying("\"drain\""));
     let close = portcullis_domain::signal::Command::CloseWindow { reason: "it is fine".into() };
     world.commanded("ama", close).await;
-    wait::until("the order is on its way", SOON, async || match held.kept() {
-        0 => Err("not yet".to_owned()),
-        _ => Ok(()),
-    })
-    .await;
+    held.comes().await;
     world.kill_drivers().await;
     world.drive(world.namespace.client.clone());
     world.roll_back().await;

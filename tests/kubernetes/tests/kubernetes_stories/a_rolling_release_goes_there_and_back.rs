@@ -1,8 +1,6 @@
 //! The strategy `rolling`: the one Deployment takes the new digest pod by pod and is watched; what hurts takes the one
 //! before it back. It needs no adoption, and loses no request.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
 use portcullis_domain::action::{ObjectKey, Value};
 use portcullis_domain::event::{Reason, What};
 use portcullis_domain::names::ServiceName;

@@ -2,8 +2,6 @@
 //! changed or deleted: nothing differs in what it means. Velero #8103: a restore skipped what was there already.
 //! `PORTCULLIS_BACKUP_OBJECTS` says how many objects; 2,000 are what is promised.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

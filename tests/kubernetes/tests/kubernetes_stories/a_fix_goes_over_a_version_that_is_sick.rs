@@ -1,8 +1,6 @@
 //! Argo Rollouts #1377: while the stable version was unhealthy no fix could be deployed over it. Here what serves has no
 //! ready pod left, and the fix goes live.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
 use portcullis_domain::action::ObjectKey;
 use portcullis_domain::names::ServiceName;
 use portcullis_domain::policy::Colour;

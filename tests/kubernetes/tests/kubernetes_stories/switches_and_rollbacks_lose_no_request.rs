@@ -3,8 +3,6 @@
 //! lost, none is answered by a version that nobody approved. `PORTCULLIS_SWITCHES` says how often; the bench does it 50
 //! times.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
 use std::time::Duration;
 
 use portcullis_tests_kubernetes::cluster::{Cluster, Options};

@@ -4,8 +4,6 @@
 //!
 //! The adapter holds no watches, so that none can expire: it lists, and what expires is a list's continuation.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
 use hyper::Method;
 use k8s_openapi::api::core::v1::ConfigMap;
 use portcullis_domain::action::{ObjectKey, Value};

@@ -1,14 +1,11 @@
 //! The API server is killed while a switch is on its way, and started again: the release goes on from what is there and
 //! goes live. Killed on the way back, what served before serves again. No request is lost either time.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
 use std::time::Duration;
 
 use hyper::Method;
 use portcullis_domain::action::{ObjectKey, Value};
 use portcullis_domain::names::ServiceName;
-use portcullis_tests::wait::{self, SOON};
 use portcullis_tests_kubernetes::cluster::{Cluster, Options};
 use portcullis_tests_kubernetes::fault_proxy::{Fault, FaultProxy, Held, Rule};
 use portcullis_tests_kubernetes::images::Behaviour;
@@ -20,11 +17,7 @@ const AWAY: Duration = Duration::from_secs(4);
 
 /// Waits until a patch of the Service is on its way, kills the API server, lets the patch go nowhere, starts it again.
 async fn killed_while_it_is_on_its_way(cluster: &Cluster, held: &Held) {
-    wait::until("the switch is on its way", 2 * SOON, async || match held.kept() {
-        0 => Err("not yet".to_owned()),
-        _ => Ok(()),
-    })
-    .await;
+    held.comes().await;
     cluster.kill_api_server();
     held.arrive().await;
     assert_eq!(held.landed(), 0, "nobody was there to do it");

@@ -1,8 +1,6 @@
 //! The Role that `portcullis cluster rbac` writes is enough for everything the policy does: looking, releasing, testing,
 //! backing up, rolling back, restoring; and for nothing else: it deletes no Deployment and reads no Secret.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
 use std::sync::Arc;
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};

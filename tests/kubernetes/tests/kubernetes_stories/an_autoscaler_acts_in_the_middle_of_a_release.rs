@@ -3,8 +3,6 @@
 //! Here: the cluster's own autoscaler scales blue up while green comes up. Blue never loses a pod by it, not on the way
 //! there nor back; and when all is over the autoscaler has its owner's bounds, not the ones it was pinned to.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::{Patch, PatchParams};

@@ -1,8 +1,6 @@
 //! Workers have no Service: a new one serves when it starts. With `overlap: never` the old one has gone to its last pod
 //! before the new one starts, there and back; with `overlap: allowed` there is always one.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -2,8 +2,6 @@
 //! not overwritten. Before it begins the release holds until it is put right; at the switch a person is asked, and when
 //! they have put it right and said so, releases go on.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
 use std::time::Duration;
 
 use hyper::Method;
@@ -15,7 +13,6 @@ use portcullis_domain::names::ServiceName;
 use portcullis_domain::signal::Command;
 use portcullis_domain::target::Phase;
 use portcullis_kubernetes::objects::COLOUR;
-use portcullis_tests::wait::{self, SOON};
 use portcullis_tests_kubernetes::cluster::Cluster;
 use portcullis_tests_kubernetes::fault_proxy::{Fault, FaultProxy, Held, Rule};
 use portcullis_tests_kubernetes::images::Behaviour;
@@ -43,15 +40,7 @@ async fn before_it_begins_the_release_holds_until_it_is_put_right() {
     let world = World::adopted(cluster, "by-hand-before", Scene::default()).await;
     let (id, _) = world.push(1, &Behaviour::version("v1")).await;
     point(&world, "purple").await;
-    let shown = |what: &What| match what {
-        What::Judged { judgement, .. } => judgement.gates.iter().any(|gate| format!("{gate:?}").contains("purple")),
-        _ => false,
-    };
-    wait::until("what they did is shown", SOON, async || match world.decided(id, shown).await {
-        Some(at) => Ok(at),
-        None => Err(world.story().await),
-    })
-    .await;
+    world.is_held(id, "purple").await;
     let put_right = async {
         tokio::time::sleep(LATER).await;
         assert_eq!(colour(&world).await, "purple", "it was overwritten");
@@ -75,25 +64,17 @@ async fn at_the_switch_a_person_is_asked() {
     proxy.fail(Rule::next(1, Method::PATCH, "/services/web?", Fault::Hold(held.clone())).saying(MOVES_TRAFFIC));
     let (id, _) = world.push(1, &Behaviour::version("v1")).await;
     world.approve(id).await;
-    wait::until("the switch is on its way", 2 * SOON, async || match held.kept() {
-        0 => Err("not yet".to_owned()),
-        _ => Ok(()),
-    })
-    .await;
+    held.comes().await;
     point(&world, "purple").await;
     held.arrive().await;
     assert_eq!(held.landed(), 0, "it was overwritten");
     world.reaches(id, "needs_help").await;
-    let events = world.events().await;
-    let drifted = events.iter().find_map(|event| match &event.what {
-        What::Drifted { object, found, ours, .. } => Some((object.clone(), found.clone(), *ours)),
-        _ => None,
-    });
-    let (object, found, ours) = drifted.unwrap_or_else(|| panic!("no drift was told: {events:?}"));
+    let (object, found, ours) = world.drift().await;
     assert_eq!(object, ObjectKey::traffic(&ServiceName::new("web").unwrap()));
     assert!(!ours);
     assert!(found.foreign.as_deref().unwrap().contains("purple"), "{found:?}");
     assert!(found.written_by.is_some(), "who did it is not told: {found:?}");
+    let events = world.events().await;
     let asked = events.iter().find_map(|event| match &event.what {
         What::NeedsHelp { why, .. } => Some(why.clone()),
         _ => None,

@@ -3,8 +3,6 @@
 //! a loss; a target that never becomes healthy gets no weight; weights that a person wrote are told and not written over;
 //! two services share one Ingress.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -12,15 +10,16 @@ use hyper::Method;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Patch, PatchParams};
-use portcullis_domain::action::{AwaitReady, Fence, ObjectKey, Purpose, Stamp, Value, Write};
+use portcullis_domain::action::{Action, AwaitReady, Fence, ObjectKey, Purpose, Stamp, Value, Write};
 use portcullis_domain::digest::Digest;
 use portcullis_domain::event::What;
 use portcullis_domain::names::{LedgerId, Seq, ServiceName};
-use portcullis_domain::policy::Colour;
+use portcullis_domain::policy::{Colour, Policy, Strategy, TrafficBy};
 use portcullis_domain::signal::Command;
 use portcullis_domain::target::Phase;
-use portcullis_engine::ports::{Cluster as _, PortResult, Written};
-use portcullis_kubernetes::adopt::{AdoptOptions, Traffic};
+use portcullis_domain::time::Millis;
+use portcullis_engine::ports::{Cluster as _, Policies as _, PortResult, Written};
+use portcullis_kubernetes::adopt::AdoptOptions;
 use portcullis_kubernetes::objects::COLOUR;
 use portcullis_tests::wait::{self, SOON};
 use portcullis_tests_kubernetes::cluster::Cluster;
@@ -41,12 +40,8 @@ const ENOUGH: u64 = 600;
 /// How far a counted share may be off, in percent: more than four standard deviations of so many.
 const OFF: u64 = 9;
 
-fn adopts(follows: &Follows) -> AdoptOptions {
-    let traffic = match follows {
-        Follows::Route(_) => Traffic::Gateway,
-        Follows::Ingress(_) => Traffic::Alb,
-    };
-    AdoptOptions { traffic: Some(traffic), settle: SETTLED, ..adopt_options() }
+fn unhurried() -> AdoptOptions {
+    AdoptOptions { settle: SETTLED, ..adopt_options() }
 }
 
 fn route() -> Follows {
@@ -65,10 +60,14 @@ async fn behind<'c>(
     cluster: &'c Cluster,
     purpose: &str,
     follows: &Follows,
-    scene: Scene,
+    mut scene: Scene,
 ) -> (World<'c>, LoadBalancer, SemaphorePermit<'static>) {
     let turn = TURNS.acquire().await.unwrap();
     install(&cluster.client().await).await;
+    scene.traffic = match follows {
+        Follows::Route(_) => TrafficBy::Gateway,
+        Follows::Ingress(_) => TrafficBy::Alb,
+    };
     let services: Vec<String> = scene.services.iter().map(|served| served.name.to_string()).collect();
     let world = World::start(cluster, purpose, scene).await;
     let hosts: Vec<(String, &str)> = services.iter().map(|name| (format!("{name}.test"), name.as_str())).collect();
@@ -116,7 +115,7 @@ async fn there_and_back(purpose: &str, follows: Follows) {
     let load = load(&world, &balancer, "web").await;
     let old = world.running("web").await.remove(0);
     load.allow(Some([old.clone()].into()));
-    world.adopt_with(&adopts(&follows)).await;
+    world.adopt_with(unhurried()).await;
     assert_eq!(weights(&world.namespace, &follows, "web").await, all_to("web", 0));
     assert_eq!(selected(&world, "web").await, "blue");
 
@@ -154,7 +153,7 @@ async fn two_services_share_one_ingress() {
     let scene = Scene { services: vec![Served::serving("web"), Served::serving("api")], ..Scene::default() };
     let (mut world, balancer, _turn) = behind(cluster, "weights-shared", &ingress(), scene).await;
     let loads = [load(&world, &balancer, "web").await, load(&world, &balancer, "api").await];
-    world.adopt_with(&adopts(&ingress())).await;
+    world.adopt_with(unhurried()).await;
     world.drive(world.namespace.client.clone());
     let (id, _) = world.push(1, &Behaviour::version("v1")).await;
     world.approve(id).await;
@@ -180,7 +179,7 @@ async fn weights_that_a_person_wrote_are_told_and_a_person_is_asked() {
     let Some(cluster) = Cluster::shared().await else { return };
     let (mut world, balancer, _turn) = behind(cluster, "weights-by-hand", &ingress(), Scene::default()).await;
     let load = load(&world, &balancer, "web").await;
-    world.adopt_with(&adopts(&ingress())).await;
+    world.adopt_with(unhurried()).await;
     let proxy = FaultProxy::start(world.namespace.client.clone()).await;
     world.drive(proxy.client());
     let held = Held::default();
@@ -189,11 +188,7 @@ async fn weights_that_a_person_wrote_are_told_and_a_person_is_asked() {
     proxy.fail(Rule::next(1, Method::PATCH, "/ingresses/front?", Fault::Hold(held.clone())).saying(moves));
     let (id, _) = world.push(1, &Behaviour::version("v1")).await;
     world.approve(id).await;
-    wait::until("the switch is on its way", 2 * SOON, async || match held.kept() {
-        0 => Err("not yet".to_owned()),
-        _ => Ok(()),
-    })
-    .await;
+    held.comes().await;
     let by_hand = async |green: u64| {
         let group = |name: &str, weight: u64| json!({ "serviceName": name, "servicePort": 80, "weight": weight });
         let groups = json!([group("web-blue", 100 - green), group("web-green", green)]);
@@ -206,12 +201,7 @@ async fn weights_that_a_person_wrote_are_told_and_a_person_is_asked() {
     held.arrive().await;
     assert_eq!(held.landed(), 0, "it was overwritten");
     world.reaches(id, "needs_help").await;
-    let events = world.events().await;
-    let drifted = events.iter().find_map(|event| match &event.what {
-        What::Drifted { object, found, ours, .. } => Some((object.clone(), found.clone(), *ours)),
-        _ => None,
-    });
-    let (object, found, ours) = drifted.unwrap_or_else(|| panic!("no drift was told: {events:?}"));
+    let (object, found, ours) = world.drift().await;
     assert_eq!(object, ObjectKey::traffic(&ServiceName::new("web").unwrap()));
     assert!(!ours && found.written_by.is_some(), "{found:?}");
     assert_eq!(found.stamp.map(|stamp| stamp.value), Some(Value::Traffic { green: 4_000 }));
@@ -226,7 +216,103 @@ async fn weights_that_a_person_wrote_are_told_and_a_person_is_asked() {
     world.assert_sound().await;
 }
 
-// ---- steps ----
+// ---- steps, of whole releases ----
+
+/// A release that moves a quarter, a half, then all; each but the last is watched for a while.
+fn stepwise() -> Scene {
+    Scene::default().policy_with(|policy| {
+        let every = Millis::seconds(6);
+        policy.strategy = Strategy::BlueGreen { steps: vec![2_500, 5_000, 10_000], every, manual: false };
+    })
+}
+
+async fn until_green_has(world: &World<'_>, follows: &Follows, green: u64) {
+    let what = format!("green has {green}%");
+    wait::until(&what, 3 * SOON, async || {
+        let found = weights(&world.namespace, follows, "web").await;
+        if found == all_to("web", green) { Ok(()) } else { Err(format!("{found:?}\n{}", world.story().await)) }
+    })
+    .await;
+}
+
+/// The shares that traffic was sent to green in, in their order, as the ledger has them.
+async fn shares(world: &World<'_>, wanted: Purpose) -> Vec<u16> {
+    let events = world.events().await;
+    let moved = events.iter().filter_map(|event| match &event.what {
+        What::Intended { intention, .. } => match &intention.action {
+            Action::Write(Write { to: Value::Traffic { green }, purpose, .. }) if *purpose == wanted => Some(*green),
+            _ => None,
+        },
+        _ => None,
+    });
+    moved.collect()
+}
+
+async fn a_release_in_steps(purpose: &str, follows: Follows) {
+    let Some(cluster) = Cluster::shared().await else { return };
+    let (mut world, balancer, _turn) = behind(cluster, purpose, &follows, stepwise()).await;
+    let load = load(&world, &balancer, "web").await;
+    let old = world.running("web").await.remove(0);
+    world.adopt_with(unhurried()).await;
+    world.drive(world.namespace.client.clone());
+
+    let (id, images) = world.push(1, &Behaviour::version("v1")).await;
+    let new = &images[0].digest;
+    load.allow(Some([old.clone(), new.clone()].into()));
+    world.approve(id).await;
+    for percent in [25, 50] {
+        until_green_has(&world, &follows, percent).await;
+        let found = counted(&load, new).await;
+        assert!(found.abs_diff(percent) <= OFF, "{found}% of the answers instead of {percent}%");
+        assert_eq!(selected(&world, "web").await, "blue", "callers inside the cluster follow at the end");
+    }
+    world.ends_so(id, Ending::Live).await;
+    assert_eq!(shares(&world, Purpose::Switch).await, [2_500, 5_000, 10_000]);
+    assert_eq!(weights(&world.namespace, &follows, "web").await, all_to("web", 100));
+    assert_eq!(selected(&world, "web").await, "green");
+
+    // The next one is bad, and the first step shows it: green and blue have changed places.
+    world.close_window().await;
+    let (id, images) = world.push(2, &Behaviour { error_every: 2, ..Behaviour::version("v2") }).await;
+    let bad = &images[0].digest;
+    load.allow(Some([new.clone(), bad.clone()].into()));
+    world.approve(id).await;
+    world.ends_so(id, Ending::RolledBack).await;
+    assert_eq!(shares(&world, Purpose::Switch).await[3..], [7_500], "only the first step of it was taken");
+    assert_eq!(weights(&world.namespace, &follows, "web").await, all_to("web", 100));
+    assert_eq!(selected(&world, "web").await, "green");
+    let report = load.stop().await;
+    let failures = report.failures.get(bad).copied().unwrap_or(0);
+    assert!(failures > 0, "nobody saw the bad build: {report:?}");
+    assert_eq!((report.lost, report.failed - failures, report.wrong), (0, 0, 0), "{report:?}");
+    world.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_moves_in_steps_and_a_bad_one_stops_at_the_first_on_a_route() {
+    a_release_in_steps("release-steps-route", route()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_moves_in_steps_and_a_bad_one_stops_at_the_first_on_an_ingress() {
+    a_release_in_steps("release-steps-alb", ingress()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_was_adopted_another_way_than_its_policy_says_is_held_at_the_gates() {
+    let Some(cluster) = Cluster::shared().await else { return };
+    let (mut world, _balancer, _turn) = behind(cluster, "weights-other-way", &route(), stepwise()).await;
+    let mut policy = Policy::clone(&world.policies.get(&world.target).expect("a policy is in force"));
+    world.adopt_with(unhurried()).await;
+    policy.traffic = TrafficBy::Alb;
+    world.policies.set(policy);
+    world.drive(world.namespace.client.clone());
+    let (id, _) = world.push(1, &Behaviour::version("v1")).await;
+    world.is_held(id, "adopted with `traffic: gateway`").await;
+    assert_eq!(weights(&world.namespace, &route(), "web").await, all_to("web", 0));
+}
+
+// ---- steps, write by write ----
 
 /// Writes as a release does it, one fence after the other.
 struct Hand<'w, 'c> {
@@ -300,7 +386,7 @@ async fn counted(load: &Load, digest: &str) -> u64 {
 async fn in_steps(purpose: &str, follows: Follows) {
     let Some(cluster) = Cluster::shared().await else { return };
     let (world, balancer, _turn) = behind(cluster, purpose, &follows, Scene::default()).await;
-    world.adopt_with(&adopts(&follows)).await;
+    world.adopt_with(unhurried()).await;
     let load = load(&world, &balancer, "web").await;
     let mut hand = Hand::new(&world);
     let green = hand.comes_up(true).await.to_string();
@@ -336,19 +422,19 @@ async fn shares_are_as_the_steps_say_on_an_ingress() {
 async fn a_target_that_never_becomes_healthy_gets_no_weight() {
     let Some(cluster) = Cluster::shared().await else { return };
     let (world, balancer, _turn) = behind(cluster, "weights-sick", &ingress(), Scene::default()).await;
-    world.adopt_with(&adopts(&ingress())).await;
+    world.adopt_with(unhurried()).await;
     let load = load(&world, &balancer, "web").await;
     balancer.never_finds_healthy("web-green");
     let mut hand = Hand::new(&world);
     let green = hand.comes_up(false).await;
     let traffic = ObjectKey::traffic(&ServiceName::new("web").unwrap());
-    let words = wait::until("the containers are up", SOON, async || {
+    wait::until("the load balancer is said to find none healthy", SOON, async || {
         let written = hand.try_write(&traffic, Value::Traffic { green: 2_500 }, Purpose::Switch).await;
         let words = written.expect_err("it got weight").to_string();
-        if words.contains("finds 0 of 2 pods of web-green healthy") { Ok(words) } else { Err(words) }
+        let all = ["finds 0 of 2 pods of web-green healthy", "Health checks failed"];
+        if all.iter().all(|part| words.contains(part)) { Ok(()) } else { Err(words) }
     })
     .await;
-    assert!(words.contains("Health checks failed"), "{words}");
     assert_eq!(weights(&world.namespace, &ingress(), "web").await, all_to("web", 0));
     // What served gets everything back though nobody asks about its targets.
     balancer.never_finds_healthy("web-blue");

@@ -2,8 +2,6 @@
 //! touched, what is there of green goes, and no request is lost. Argo Rollouts #4750: a crash loop left the selector empty,
 //! and the service was gone.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
 use portcullis_domain::action::{ObjectKey, Value};
 use portcullis_domain::event::{Reason, What};
 use portcullis_domain::names::ServiceName;

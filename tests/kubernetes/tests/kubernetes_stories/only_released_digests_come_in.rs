@@ -2,7 +2,6 @@
 //! with words that help, and nothing else is. Portcullis releases and rolls back under it with the generated Role; the
 //! cluster's own controllers, autoscalers and people who do not change images notice nothing of it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::needless_pass_by_value, reason = "what json! makes is a value")]
 
 use http_body_util::BodyExt as _;

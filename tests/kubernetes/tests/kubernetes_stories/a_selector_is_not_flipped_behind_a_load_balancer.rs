@@ -2,8 +2,6 @@
 //! selector loses requests. Here it is refused before a single pod of green comes up, in words that say why and what else
 //! to do; what serves is not touched.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
-
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::Ingress;
 use portcullis_domain::time::Millis;
