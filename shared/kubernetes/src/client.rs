@@ -35,7 +35,8 @@ pub struct ClientOptions {
     pub connect: Duration,
     /// For one request to be answered, its body included.
     pub request: Duration,
-    /// Requests a second, over a longer time.
+    /// Requests a second, over a longer time. The API server shares itself fairly between its clients (API Priority and
+    /// Fairness); this only bounds what a fault of ours could do.
     pub per_second: u32,
     /// Requests at once after a rest.
     pub burst: u32,
@@ -52,8 +53,8 @@ impl Default for ClientOptions {
         Self {
             connect: Duration::from_secs(5),
             request: Duration::from_secs(20),
-            per_second: 50,
-            burst: 100,
+            per_second: 200,
+            burst: 400,
             tries: 4,
             page: 500,
             most_bytes: 64 << 20,

@@ -1,7 +1,8 @@
 //! How a fenced write is carried out. DESIGN section 1, "Fences: the protocol on the cluster".
 //!
 //! Each is one JSON patch that tests the annotation and the value it was decided on, so that a patch that arrives late
-//! changes nothing; then the object is read back. Tested is what the write says, never the resource version: a status
+//! changes nothing. It is done when the object holds value and fence: as the API server stored it, by the answer to the
+//! patch, and where there was none by reading it back. Tested is what the write says, never the resource version: a status
 //! changes all the time. Server-side apply cannot test anything, and is used for what carries no fence.
 
 mod autoscaler;
@@ -44,8 +45,8 @@ pub(crate) struct Writer<'a> {
 
 /// What came of one try.
 enum Tried {
-    /// The patch was taken: read back.
-    Taken,
+    /// The patch was taken; the object as the API server stored it by that, where it was answered. Else read back.
+    Taken(Option<Json>),
     /// The object is not what was read any more, or perhaps never was: read again.
     Moved,
 }
@@ -98,14 +99,14 @@ impl Writer<'_> {
     /// holds what was written the error stands.
     async fn tried(&self, patched: Result<Json, ApiError>) -> PortResult<Tried> {
         match patched {
-            Ok(_) => Ok(Tried::Taken),
+            Ok(stored) => Ok(Tried::Taken(Some(stored))),
             Err(ApiError { why: Why::Invalid { test_failed: true, .. } | Why::Exists | Why::NotFound, .. }) => {
                 Ok(Tried::Moved)
             }
             Err(ApiError { why: Why::Conflict { owned }, .. }) if owned.is_empty() => Ok(Tried::Moved),
             Err(error) if error.is_certain() => Err(error.into()),
             Err(error) => match self.found().await {
-                Ok(found) if found.foreign.is_none() && found.stamp == Some(self.ours()) => Ok(Tried::Taken),
+                Ok(found) if found.foreign.is_none() && found.stamp == Some(self.ours()) => Ok(Tried::Taken(None)),
                 _ => Err(error.into()),
             },
         }

@@ -129,7 +129,7 @@ impl Writer<'_> {
             match patched {
                 Ok(_) => return Ok(()),
                 Err(error) => match self.tried(Err(error)).await? {
-                    Tried::Taken => return Ok(()),
+                    Tried::Taken(_) => return Ok(()),
                     Tried::Moved => {}
                 },
             }

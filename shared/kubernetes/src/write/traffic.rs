@@ -15,13 +15,12 @@ use crate::owners::Field;
 use crate::weights::Way;
 
 impl Writer<'_> {
-    /// One patch and one read where the object is what the write first expects; else it is read, judged, patched on what
-    /// was read, and read back.
+    /// One patch where the object is what the write first expects; else it is read, judged, and patched on what was read.
     pub(super) async fn traffic(&self, green: u16) -> PortResult<Written> {
         if let Some(patch) = Colour::with_all(green).and_then(|to| self.expected_patch(to)) {
             let patched = self.client.patch(&kinds::SERVICES, self.namespace, self.name(), patch.operations()).await;
-            if let Tried::Taken = self.tried(patched).await? {
-                return self.traffic_read_back().await;
+            if let Tried::Taken(stored) = self.tried(patched).await? {
+                return self.traffic_read_back(stored).await;
             }
         }
         for _ in 0..ATTEMPTS {
@@ -48,7 +47,7 @@ impl Writer<'_> {
                 }
                 let made = self.client.create(&kinds::SERVICES, self.namespace, &self.new_service(to)?).await;
                 match self.tried(made).await? {
-                    Tried::Taken => return self.traffic_read_back().await,
+                    Tried::Taken(stored) => return self.traffic_read_back(stored).await,
                     Tried::Moved => continue,
                 }
             };
@@ -64,7 +63,7 @@ impl Writer<'_> {
             let patch = self.patch_on(&object, &stamp, to)?;
             let patched = self.client.patch(&kinds::SERVICES, self.namespace, self.name(), patch.operations()).await;
             match self.tried(patched).await? {
-                Tried::Taken => return self.traffic_read_back().await,
+                Tried::Taken(stored) => return self.traffic_read_back(stored).await,
                 Tried::Moved => {}
             }
         }
@@ -158,8 +157,11 @@ impl Writer<'_> {
         Ok(object)
     }
 
-    async fn traffic_read_back(&self) -> PortResult<Written> {
-        let found = self.found().await?;
+    async fn traffic_read_back(&self, stored: Option<Json>) -> PortResult<Written> {
+        let found = match stored {
+            Some(front) => self.found_in(&front, None),
+            None => self.found().await?,
+        };
         let done = found.foreign.is_none() && found.stamp == Some(self.ours());
         Ok(if done { Written::Done } else { Written::Drift(found) })
     }

@@ -59,13 +59,16 @@ impl Writer<'_> {
                 let made = self.client.create(&kinds::DEPLOYMENTS, self.namespace, &new).await;
                 // At rest it is under our fence: the next turn finds it so, and goes on from there.
                 match made {
-                    Ok(_) if replicas == 0 => return self.workload_read_back(colour).await,
+                    Ok(stored) if replicas == 0 => {
+                        return self.workload_read_back(colour, Some(Workload { object: stored, plain: false })).await;
+                    }
                     other => self.tried(other).await?,
                 };
                 continue;
             };
             let said = self.said(&there).await?;
             let Some(stamp) = said.stamp.filter(|_| said.foreign.is_none()) else { return self.drift().await };
+            let mut stored = None;
             match fence::judge(Some(&stamp), self.write, self.fence) {
                 Judgement::Refuse => return self.drift().await,
                 Judgement::Again => {}
@@ -77,13 +80,14 @@ impl Writer<'_> {
                     let name = name(&there.object);
                     let patched =
                         self.client.patch(&kinds::DEPLOYMENTS, self.namespace, name, patch.operations()).await;
-                    if let Tried::Moved = self.tried(patched).await? {
-                        continue;
+                    match self.tried(patched).await? {
+                        Tried::Moved => continue,
+                        Tried::Taken(object) => stored = object.map(|object| Workload { object, plain: there.plain }),
                     }
                 }
             }
             self.scaling_follows(colour, &there.object, replicas).await?;
-            return self.workload_read_back(colour).await;
+            return self.workload_read_back(colour, stored).await;
         }
         Err(self.error("somebody keeps changing it"))
     }
@@ -348,8 +352,11 @@ impl Writer<'_> {
         }
     }
 
-    async fn workload_read_back(&self, colour: Colour) -> PortResult<Written> {
-        let there = observe::workload(self.client, self.namespace, &self.write.object.service, colour).await?;
+    async fn workload_read_back(&self, colour: Colour, stored: Option<Workload>) -> PortResult<Written> {
+        let there = match stored {
+            Some(stored) => Some(stored),
+            None => observe::workload(self.client, self.namespace, &self.write.object.service, colour).await?,
+        };
         if let Some(there) = there {
             let said = self.said(&there).await?;
             if said.foreign.is_none() && said.stamp == Some(self.ours()) {

@@ -36,8 +36,11 @@ pub(crate) async fn measure(cluster: &Cluster, objects: usize) -> Result<Vec<Lin
         tokio::time::sleep(Duration::from_secs(2)).await;
         let begun = Instant::now();
         let taken = export(&wire, &namespace.name, mixed::wanted()).await?;
+        let count = taken.count();
+        let written = taken.exported();
         let took = begun.elapsed();
-        ensure!(taken.count() >= objects, "only {} of {objects} objects were backed up", taken.count());
+        ensure!(count >= objects, "only {count} of {objects} objects were backed up");
+        drop(written);
         let listed = lists(&namespace, &kinds).await?;
         if round > 0 {
             ours.push(took);

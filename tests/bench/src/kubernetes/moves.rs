@@ -16,6 +16,7 @@ use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use portcullis_domain::action::{Action, Purpose};
 use portcullis_domain::event::What;
+use portcullis_domain::names::ReleaseId;
 use portcullis_domain::time::Timestamp;
 use portcullis_kubernetes::objects::{COLOUR, SERVICE};
 use portcullis_tests_kubernetes::cluster::Cluster;
@@ -32,30 +33,41 @@ use super::{median, number};
 use crate::report::{Goal, Line};
 
 const TURNS: u32 = 8;
+const COUNTED: u32 = 4;
 /// Endpoints that do not come in this time never do.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) async fn measure(cluster: &Cluster) -> Result<Vec<Line>> {
     let mut world = World::start(cluster, "bench-moves", Scene::default()).await;
     world.adopt().await;
-    let proxy = FaultProxy::start(world.namespace.client.clone()).await;
-    world.drive(proxy.client());
+    world.drive(world.namespace.client.clone());
     twin(&world).await;
     // Little of it: what is measured is not the machine under load, but the watch wants some traffic.
     let calm = LoadOptions { kept: 1, fresh: 0, slow: 0, ..LoadOptions::default() };
     let load = world.load("web", calm).await;
     let old = world.running("web").await.first().cloned().context("nothing runs")?;
     let prober = Prober::start(world.namespace.address("web").await);
-    let (mut ours, mut own, mut back, mut most_writes) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    let (mut ours, mut own) = (Vec::new(), Vec::new());
     for n in 1..=TURNS {
-        let (id, images) = world.push(n, &Behaviour::version(&format!("v{n}"))).await;
-        world.approve(id).await;
-        world.reaches(id, "watching").await;
+        let (id, digest) = switched(&world, n).await;
         let decided = world.decided(id, |what| intends(what, Purpose::Switch)).await.context("it was not switched")?;
         own.push(endpoints_follow(&world, "green").await?);
         // Until then the last one that was sent to the old version was sent.
-        ours.push(prober.last_other(&images[0].digest, decided));
+        ours.push(prober.last_other(&digest, decided));
         endpoints_follow(&world, "blue").await?;
+        world.roll_back().await;
+        world.ends_so(id, Ending::RolledBack).await;
+        world.only_runs("web", &[&old]).await;
+    }
+    drop(prober);
+
+    // The same over a proxy that counts.
+    world.kill_drivers().await;
+    let proxy = FaultProxy::start(world.namespace.client.clone()).await;
+    world.drive(proxy.client());
+    let (mut back, mut most_writes) = (Vec::new(), 0);
+    for n in TURNS + 1..=TURNS + COUNTED {
+        let (id, _) = switched(&world, n).await;
         proxy.seen();
         world.roll_back().await;
         world.ends_so(id, Ending::RolledBack).await;
@@ -88,7 +100,7 @@ pub(crate) async fn measure(cluster: &Cluster) -> Result<Vec<Line>> {
     .detail("ours ms", ours);
     let rollback = Line::new(
         "rollback calls",
-        format!("writes of a rollback with blue up until traffic is back, the most of {TURNS}: claim and switch"),
+        format!("writes of a rollback with blue up until traffic is back, the most of {COUNTED}: claim and switch"),
         number(u64::try_from(most_writes)?),
         "writes",
     )
@@ -96,6 +108,14 @@ pub(crate) async fn measure(cluster: &Cluster) -> Result<Vec<Line>> {
     .beside("a bare patch of the selector, without a claim", 1.0, "writes")
     .detail("from the word to the switch ms", back);
     Ok(vec![switch, rollback])
+}
+
+/// A release that has moved the traffic to its image.
+async fn switched(world: &World<'_>, n: u32) -> (ReleaseId, String) {
+    let (id, images) = world.push(n, &Behaviour::version(&format!("v{n}"))).await;
+    world.approve(id).await;
+    world.reaches(id, "watching").await;
+    (id, images[0].digest.clone())
 }
 
 fn intends(what: &What, purpose: Purpose) -> bool {

@@ -66,7 +66,7 @@ pub(crate) async fn measure(cluster: &Cluster) -> Result<Vec<Line>> {
     let (ours, bare) = (median(ours), median(bare));
     let calls_line = Line::new(
         "switch calls",
-        "requests on the wire for the switch of one Service: one patch, one read",
+        "requests on the wire for the switch of one Service: one patch, whose answer is read back",
         number(u64::try_from(calls.len())?),
         "requests",
     )
@@ -75,7 +75,9 @@ pub(crate) async fn measure(cluster: &Cluster) -> Result<Vec<Line>> {
     .detail("methods", on_the_wire.join(", "));
     let time = Line::new(
         "switch",
-        format!("the switch of one Service, fenced and read back, in those of a bare PATCH; the middle of {TURNS}"),
+        format!(
+            "the switch of one Service, fenced and seen to be stored, in those of a bare PATCH; the middle of {TURNS}"
+        ),
         ours / bare,
         "x a bare PATCH",
     )
