@@ -24,6 +24,7 @@ use super::{median, number};
 use crate::report::{Goal, Line};
 
 const TURNS: u64 = 60;
+const REST: Duration = Duration::from_millis(100);
 /// Above every position that the ledger of this world comes to.
 const FIRST_FENCE: u64 = 1_000_000;
 
@@ -56,7 +57,10 @@ pub(crate) async fn measure(cluster: &Cluster) -> Result<Vec<Line>> {
     for turn in 0..=TURNS {
         to_green = !to_green;
         seq += 1;
+        // Each begins when what the one before made the controllers do is over.
+        tokio::time::sleep(REST).await;
         let took = switch(&world, &direct, to_green, seq).await?;
+        tokio::time::sleep(REST).await;
         let patched = bare_patch(&world, to_green).await?;
         if turn > 0 {
             ours.push(took);
