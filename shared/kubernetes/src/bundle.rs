@@ -19,6 +19,13 @@ pub trait Bundles: Send + Sync {
     fn bundle(&self, target: &TargetId, service: &ServiceName) -> Option<Bundle>;
 }
 
+/// The same for whatever service.
+impl Bundles for Bundle {
+    fn bundle(&self, _: &TargetId, _: &ServiceName) -> Option<Bundle> {
+        Some(self.clone())
+    }
+}
+
 impl Bundle {
     /// Reads YAML documents: one Deployment and at most one Service.
     ///

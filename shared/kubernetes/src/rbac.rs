@@ -55,7 +55,7 @@ pub enum Want {
 
 impl Want {
     /// What moving traffic this way needs; none = nothing that is not written anyway.
-    pub fn of_traffic(way: TrafficBy) -> Option<Self> {
+    fn of_traffic(way: TrafficBy) -> Option<Self> {
         match way {
             TrafficBy::Selector => None,
             TrafficBy::Alb => Some(Want::WeightsOnIngresses),

@@ -11,22 +11,14 @@ mod real;
 
 use std::sync::Arc;
 
-use portcullis_domain::names::{ServiceName, TargetId};
+use portcullis_domain::names::ServiceName;
 use portcullis_domain::policy::Place;
 use portcullis_engine::contract::{ClusterCase, cluster};
-use portcullis_kubernetes::bundle::{Bundle, Bundles};
+use portcullis_kubernetes::bundle::Bundle;
 use portcullis_kubernetes::cluster::{KubernetesCluster, Options, Source};
 use serde_json::json;
 
 use real::{SystemClock, ended, images, namespace};
-
-struct Fixed(Bundle);
-
-impl Bundles for Fixed {
-    fn bundle(&self, _: &TargetId, _: &ServiceName) -> Option<Bundle> {
-        Some(self.0.clone())
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_cluster_keeps_the_contract() {
@@ -41,7 +33,7 @@ async fn a_real_cluster_keeps_the_contract() {
         service: Some(json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "contract" },
             "spec": { "selector": { "app": "contract" }, "ports": [{ "name": "http", "port": 80, "targetPort": 8080 }] } })),
     };
-    let options = Options { bundles: Some(Arc::new(Fixed(bundle))), ..Options::default() };
+    let options = Options { bundles: Some(Arc::new(bundle)), ..Options::default() };
     let case = ClusterCase {
         cluster: Arc::new(KubernetesCluster::new(Source::Connected(client.clone()), options)),
         clock: Arc::new(SystemClock),

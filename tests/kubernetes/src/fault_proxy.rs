@@ -58,11 +58,6 @@ impl Default for Held {
 }
 
 impl Held {
-    /// How many are kept now.
-    pub fn kept(&self) -> usize {
-        self.0.borrow().1
-    }
-
     /// Waits until one is on its way.
     pub async fn comes(&self) {
         let mut state = self.0.subscribe();

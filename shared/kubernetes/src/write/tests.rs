@@ -6,7 +6,7 @@ use portcullis_domain::policy::Colour;
 use portcullis_engine::ports::{Cluster as _, PortResult, Written};
 use serde_json::{Value as Json, json};
 
-use crate::bundle::{Bundle, Bundles};
+use crate::bundle::Bundle;
 use crate::client::kinds;
 use crate::cluster::{KubernetesCluster, Options, Source};
 use crate::fake::{FakeApi, deployment, digest, front, place, pod, service, target};
@@ -465,22 +465,10 @@ async fn a_worker_has_no_service_and_is_written_like_any_other() {
     assert_eq!(world.api.object(&kinds::SERVICES, "web-green"), Json::Null);
 }
 
-struct Fixed(Bundle);
-
-impl Bundles for Fixed {
-    fn bundle(
-        &self,
-        _: &portcullis_domain::names::TargetId,
-        _: &portcullis_domain::names::ServiceName,
-    ) -> Option<Bundle> {
-        Some(self.0.clone())
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_adapter_keeps_the_contract_on_an_api_server_in_memory() {
     let bundle = Bundle { deployment: deployment("web", None, 1, &digest(1)), service: Some(front(None, None)) };
-    let options = Options { bundles: Some(std::sync::Arc::new(Fixed(bundle))), ..Options::default() };
+    let options = Options { bundles: Some(std::sync::Arc::new(bundle)), ..Options::default() };
     let World { cluster, .. } = World::with(&[], options);
     let clock = portcullis_engine::memory::ManualClock::new(portcullis_domain::time::Timestamp(0));
     let case = portcullis_engine::contract::ClusterCase {

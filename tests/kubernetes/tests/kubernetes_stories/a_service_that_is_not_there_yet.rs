@@ -7,24 +7,14 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::DeleteParams;
-use portcullis_domain::names::{ServiceName, TargetId};
 use portcullis_engine::memory::world::repository;
-use portcullis_kubernetes::bundle::{Bundle, Bundles};
+use portcullis_kubernetes::bundle::Bundle;
 use portcullis_kubernetes::cluster::Options;
 use portcullis_tests_kubernetes::cluster::Cluster;
 use portcullis_tests_kubernetes::images::Behaviour;
 use portcullis_tests_kubernetes::load::LoadOptions;
 use portcullis_tests_kubernetes::samples;
 use portcullis_tests_kubernetes::world::{Ending, Scene, World};
-
-/// The same for whatever service.
-struct Fixed(Bundle);
-
-impl Bundles for Fixed {
-    fn bundle(&self, _: &TargetId, _: &ServiceName) -> Option<Bundle> {
-        Some(self.0.clone())
-    }
-}
 
 /// A manifest names no digest.
 fn bundle() -> Bundle {
@@ -47,7 +37,7 @@ async fn without_it<'c>(cluster: &'c Cluster, purpose: &str) -> World<'c> {
 async fn is_made_by_its_first_release_and_goes_on_from_there() {
     let Some(cluster) = Cluster::shared().await else { return };
     let mut world = without_it(cluster, "first").await;
-    let options = Options { bundles: Some(Arc::new(Fixed(bundle()))), ..Options::default() };
+    let options = Options { bundles: Some(Arc::new(bundle())), ..Options::default() };
     world.drive_with(world.namespace.client.clone(), options);
     let (id, images) = world.push(1, &Behaviour::version("v1")).await;
     world.approve(id).await;
