@@ -150,6 +150,9 @@ pub struct Found {
     /// What moves it, where that is known (traffic only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_by: Option<TrafficBy>,
+    /// How many pods its manifest asks for, where it is not there yet and can be made (workloads only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<u32>,
     /// What keeps its pods from being ready or, for traffic, from being moved: one line each, at most 5.
     pub problems: Vec<String>,
 }

@@ -21,7 +21,7 @@ use crate::backup::yaml_write::yaml;
 use crate::client::{Client, Kind, Selector, kinds};
 use crate::error::Why;
 use crate::objects::{COLOUR, coloured, name};
-use crate::observe::{Workload, is_observed, is_out_of_reach, pods, replicas, serving};
+use crate::observe::{Readings, Workload, is_observed, is_out_of_reach, pods, replicas, serving};
 use crate::problems::{self, is_ready};
 use crate::targets::{self, INJECT};
 use crate::traffic::read_refusal;
@@ -268,7 +268,7 @@ async fn situation(client: &Client, namespace: &str, service: &ServiceName) -> P
     let (deployments, services) = (deployments?.items, services?.items);
     let front = services.iter().find(|front| name(front) == service.as_str()).cloned();
     let behind = match &front {
-        Some(front) => read_refusal(client, namespace, front).await?,
+        Some(front) => read_refusal(&Readings::of(client.clone()), namespace, front).await?,
         None => None,
     };
     let plain = deployments.iter().find(|object| name(object) == service.as_str());

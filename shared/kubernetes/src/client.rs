@@ -6,6 +6,7 @@
 mod exchange;
 pub mod kinds;
 mod pace;
+pub(crate) mod together;
 
 use std::path::Path;
 use std::sync::Arc;

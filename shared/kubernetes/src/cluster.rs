@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use portcullis_domain::action::{AwaitReady, Fence, Found, ObjectKey, Write};
@@ -19,9 +20,14 @@ use crate::backup::{self, Export, Wanted};
 use crate::bundle::Bundles;
 use crate::client::{Client, ClientOptions, Kind, kinds};
 use crate::manifests::manifests;
+use crate::observe::Readings;
 use crate::room::room;
 use crate::write::Writer;
 use crate::{hooks, observe};
+
+/// How long a look waits for what was asked for. The engine looks once a second: without it most of that second would be
+/// waited for nothing.
+const LOOK_FOR: Duration = Duration::from_millis(800);
 
 /// Where clusters are reached from.
 #[derive(Clone)]
@@ -93,7 +99,7 @@ type Key = (Option<String>, Option<String>, Option<String>, String);
 /// A cluster and what was learned of it.
 #[derive(Clone)]
 struct Reached {
-    client: Client,
+    readings: Readings,
     autoscalers: Kind,
 }
 
@@ -114,7 +120,7 @@ impl KubernetesCluster {
     /// # Errors
     /// It cannot be reached, or is not known.
     pub async fn client(&self, place: &Place) -> PortResult<Client> {
-        Ok(self.reached(place).await?.client)
+        Ok(self.reached(place).await?.readings.client().clone())
     }
 
     async fn reached(&self, place: &Place) -> PortResult<Reached> {
@@ -132,7 +138,7 @@ impl KubernetesCluster {
             Source::Connected(client) | Source::One(client, _) => client.clone(),
         };
         let autoscalers = autoscalers(&client.document("/apis/autoscaling", None).await?);
-        let reached = Reached { client, autoscalers };
+        let reached = Reached { readings: Readings::of(client), autoscalers };
         // Two that came at once learned the same.
         self.reached.lock().await.insert(key, reached.clone());
         Ok(reached)
@@ -172,8 +178,15 @@ impl Cluster for KubernetesCluster {
         for service in services {
             let is_absent =
                 |colour| found.get(&ObjectKey::workload(service, colour)).is_none_or(|it| *it == Found::default());
-            let bundle = || self.options.bundles.as_ref()?.bundle(target, service);
-            if is_absent(Colour::Blue) && is_absent(Colour::Green) && bundle().is_none() {
+            if !(is_absent(Colour::Blue) && is_absent(Colour::Green)) {
+                continue;
+            }
+            if let Some(bundle) = self.options.bundles.as_ref().and_then(|bundles| bundles.bundle(target, service)) {
+                for colour in [Colour::Blue, Colour::Green] {
+                    found.entry(ObjectKey::workload(service, colour)).or_default().wanted =
+                        Some(observe::replicas(&bundle.deployment));
+                }
+            } else {
                 let why =
                     format!("there is no Deployment {service}, and no manifest to make it from (`serve --manifests`)");
                 found.entry(ObjectKey::traffic(service)).or_default().problems.push(why);
@@ -193,9 +206,10 @@ impl Cluster for KubernetesCluster {
     }
 
     async fn write(&self, target: &TargetId, place: &Place, write: &Write, fence: &Fence) -> PortResult<Written> {
-        let Reached { client, autoscalers } = self.reached(place).await?;
+        let Reached { readings, autoscalers } = self.reached(place).await?;
         let writer = Writer {
-            client: &client,
+            client: readings.client(),
+            readings: &readings,
             target,
             namespace: &place.namespace,
             write,
@@ -212,7 +226,8 @@ impl Cluster for KubernetesCluster {
     }
 
     async fn look(&self, target: &TargetId, place: &Place, ask: &AwaitReady) -> PortResult<Found> {
-        observe::look(&self.client(place).await?, target, &place.namespace, ask).await
+        let readings = self.reached(place).await?.readings;
+        observe::look(&readings, target, &place.namespace, ask, LOOK_FOR).await
     }
 
     /// Fails where Deployments or Services, or Secrets that were asked for, may not be listed: nothing is changed then.

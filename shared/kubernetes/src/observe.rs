@@ -3,6 +3,7 @@
 
 mod found;
 mod look;
+mod readings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,7 @@ use crate::objects::{ADOPTED, COLOUR, SERVICE, annotation, colour_of, coloured, 
 use crate::weights::Way;
 pub use found::{Said, found, found_traffic, is_observed, observe, said_by_front, said_by_traffic, said_by_workload};
 pub use look::{Serving, look, serving};
+pub use readings::Readings;
 
 /// Up to so many objects are read one by one rather than by a list.
 const FEW: usize = 3;
@@ -155,11 +157,11 @@ pub async fn pods(client: &Client, namespace: &str, workload: &Workload) -> Resu
     Ok(pods)
 }
 
-fn named(services: &BTreeSet<ServiceName>) -> Selector {
-    if services.len() > MOST_NAMED {
+fn named<'a>(services: impl Iterator<Item = &'a ServiceName>) -> Selector {
+    let names: Vec<&str> = services.map(ServiceName::as_str).collect();
+    if names.len() > MOST_NAMED {
         return Selector::labels(SERVICE);
     }
-    let names: Vec<&str> = services.iter().map(ServiceName::as_str).collect();
     Selector::labels(format!("{SERVICE} in ({})", names.join(",")))
 }
 
@@ -188,12 +190,23 @@ pub async fn pictures(
     namespace: &str,
     services: &BTreeSet<ServiceName>,
 ) -> Result<BTreeMap<ServiceName, Picture>, ApiError> {
+    let mut pictures = objects(client, namespace, services).await?;
+    read_pods(client, namespace, &mut pictures).await?;
+    Ok(pictures)
+}
+
+/// The Deployments and Services of services, and what has their weights.
+async fn objects(
+    client: &Client,
+    namespace: &str,
+    services: &BTreeSet<ServiceName>,
+) -> Result<BTreeMap<ServiceName, Picture>, ApiError> {
     let mut pictures: BTreeMap<ServiceName, Picture> =
         services.iter().map(|service| (service.clone(), Picture::default())).collect();
     if services.is_empty() {
         return Ok(pictures);
     }
-    let ours = named(services);
+    let ours = named(services.iter());
     let (deployments, fronts) = tokio::join!(
         client.list(&kinds::DEPLOYMENTS, Some(namespace), &ours),
         client.list(&kinds::SERVICES, Some(namespace), &ours),
@@ -233,7 +246,6 @@ pub async fn pictures(
         }
     }
     read_carriers(client, namespace, &mut pictures).await?;
-    read_pods(client, namespace, &ours, &mut pictures).await?;
     Ok(pictures)
 }
 
@@ -280,15 +292,15 @@ pub async fn carrier(client: &Client, namespace: &str, front: &Json) -> Result<O
 async fn read_pods(
     client: &Client,
     namespace: &str,
-    ours: &Selector,
     pictures: &mut BTreeMap<ServiceName, Picture>,
 ) -> Result<(), ApiError> {
+    let ours = named(pictures.keys());
     let plain: Vec<Workload> =
         pictures.values().filter_map(|picture| picture.blue.clone()).filter(|workload| workload.plain).collect();
     let mut pods = if plain.len() > FEW {
         client.list(&kinds::PODS, Some(namespace), &Selector::default()).await?.items
     } else {
-        client.list(&kinds::PODS, Some(namespace), ours).await?.items
+        client.list(&kinds::PODS, Some(namespace), &ours).await?.items
     };
     if plain.len() <= FEW {
         for workload in &plain {

@@ -5,12 +5,14 @@
 //! it deregisters the old ones before the new ones passed their health checks (AWS Load Balancer Controller documentation,
 //! "Pod readiness gate"; Argo Rollouts #1283). There the switch has to be a weight between two stable target groups.
 
+use std::sync::Arc;
+
 use serde_json::Value as Json;
 
-use crate::client::{Client, Selector, kinds};
+use crate::client::kinds;
 use crate::error::ApiError;
 use crate::objects::{annotation, name};
-use crate::observe::is_out_of_reach;
+use crate::observe::{Readings, is_out_of_reach};
 use crate::weights::{USE_ANNOTATION, backends};
 
 /// Why a selector flip of this Service would lose requests; none = it would not.
@@ -89,18 +91,17 @@ pub(crate) fn routes_to(ingress: &Json, service: &str) -> bool {
 ///
 /// # Errors
 /// Ingresses cannot be read: then nobody can say.
-pub async fn read_refusal(client: &Client, namespace: &str, service: &Json) -> Result<Option<String>, ApiError> {
-    let everything = Selector::default();
+pub async fn read_refusal(readings: &Readings, namespace: &str, service: &Json) -> Result<Option<String>, ApiError> {
     let (ingresses, bindings) = tokio::join!(
-        client.list(&kinds::INGRESSES, Some(namespace), &everything),
-        client.list(&kinds::TARGET_GROUP_BINDINGS, Some(namespace), &everything),
+        readings.list(&kinds::INGRESSES, namespace),
+        readings.list(&kinds::TARGET_GROUP_BINDINGS, namespace),
     );
     // Where the controller is not installed there is no such kind; without a right to it the answer is the same.
     let bindings = match bindings {
-        Err(error) if is_out_of_reach(&error) => Vec::new(),
-        other => other?.items,
+        Err(error) if is_out_of_reach(&error) => Arc::default(),
+        other => other?,
     };
-    Ok(refusal(service, &ingresses?.items, &bindings))
+    Ok(refusal(service, &ingresses?.items, &bindings.items))
 }
 
 #[cfg(test)]

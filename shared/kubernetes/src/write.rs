@@ -22,7 +22,7 @@ use crate::bundle::Bundles;
 use crate::client::{Client, Kind};
 use crate::error::{ApiError, Why};
 use crate::objects::{ACCEPTS, annotation, fence_key};
-use crate::observe;
+use crate::observe::{self, Readings};
 use crate::owners::{self, Conflict, Field, conflicts, owners};
 
 /// So often a write reads again because somebody changed the object between reading and patching.
@@ -31,6 +31,7 @@ const ATTEMPTS: usize = 8;
 /// One fenced write and what it needs.
 pub(crate) struct Writer<'a> {
     pub(crate) client: &'a Client,
+    pub(crate) readings: &'a Readings,
     pub(crate) target: &'a TargetId,
     pub(crate) namespace: &'a str,
     pub(crate) write: &'a Write,

@@ -326,7 +326,7 @@ impl Canon {
             self.plain(&(name, state));
             self.moment(*changed_at);
         }
-        for (key, Found { stamp, ready: _, foreign, written_by: _, moved_by: _, problems: _ }) in objects {
+        for (key, Found { stamp, ready: _, foreign, written_by: _, moved_by: _, wanted: _, problems: _ }) in objects {
             self.plain(&(key, foreign));
             self.stamp(stamp.as_ref());
         }

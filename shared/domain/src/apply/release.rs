@@ -444,9 +444,11 @@ fn progress(
                 _ => None,
             }
         });
+        // What is not there yet has what its manifest says.
+        let wanted = objects.get(&ObjectKey::workload(&service.name, colour)).and_then(|found| found.wanted);
         let progress = Progress {
             colour,
-            replicas: current.or(before.map(|serving| serving.replicas)).unwrap_or(1).max(1),
+            replicas: current.or(before.map(|serving| serving.replicas)).or(wanted).unwrap_or(1).max(1),
             changes: !artifact.kept && before.is_none_or(|serving| serving.digest != artifact.digest),
             step: Step::Idle,
             share: 0,

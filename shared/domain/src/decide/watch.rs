@@ -158,12 +158,16 @@ impl Draft<'_> {
             self.push(What::WindowClosed { release: id });
             return;
         }
-        if kept.is_none_or(|until| until > self.now()) || self.target().hands_off.is_some() {
-            return;
-        }
+        let Some(until) = kept else { return };
+        // Nothing is kept where nothing was before, or is any more: the next release waits for nobody.
         if self.old_at_work(id).is_empty() {
             self.push(What::OldReleased { release: id });
-        } else if !self.is_outstanding(id, |action| matches!(action, Action::Write(_) | Action::Observe)) {
+            return;
+        }
+        if until > self.now() || self.target().hands_off.is_some() {
+            return;
+        }
+        if !self.is_outstanding(id, |action| matches!(action, Action::Write(_) | Action::Observe)) {
             let every = self.limits(id).look;
             self.intend(id, Action::Observe, Some(every), Millis::days(365));
         } else if over.is_some_and(|until| until + policy.limits.write <= self.now()) && !asking {

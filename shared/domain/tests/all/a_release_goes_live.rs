@@ -344,6 +344,9 @@ fn the_first_release_ever_goes_live_where_nothing_ran() {
     world.pass(Millis::minutes(6));
     assert_eq!(world.phase(id), Some(Phase::Live), "{:#?}", world.story(id));
     assert_eq!(world.serves("web"), Some(image(2, "web")));
+    // It keeps no old pods: the next one does not wait for the hour of them.
+    let next = world.go_live(3);
+    assert!(next > id && world.serves("web") == Some(image(3, "web")));
 }
 
 #[test]

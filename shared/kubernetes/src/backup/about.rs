@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::leave::LeftOut;
-use super::object::{ABOUT_LABEL, ObjectRef, controller, kind, label, list, name, text};
+use super::object::{ABOUT_LABEL, ObjectRef, at, controller, kind, label, list, name, text};
 use super::wire::shown;
 
 /// The key in such a `ConfigMap`.
@@ -107,7 +107,7 @@ pub fn notes(kept: &[&Json]) -> Vec<String> {
     let mut notes = Vec::new();
     for service in kept.iter().filter(|object| kind(object) == "Service" && text(object, "/apiVersion") == "v1") {
         let named = shown(name(service));
-        let selects = service.pointer("/spec/selector").and_then(Json::as_object).is_some_and(|by| !by.is_empty());
+        let selects = at(service, "/spec/selector").and_then(Json::as_object).is_some_and(|by| !by.is_empty());
         if !selects && text(service, "/spec/type") != "ExternalName" {
             notes.push(format!(
                 "Service/{named} has no selector: its endpoints were made by hand, and Endpoints are not backed up"

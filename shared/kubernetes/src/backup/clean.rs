@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::object::{annotation, group, kind, list, text};
+use super::object::{annotation, at, at_mut, group, kind, list, text};
 
 /// One thing that is taken away.
 pub struct Rule {
@@ -124,10 +124,10 @@ pub const RULES: [Rule; 16] = [
 
 /// Takes away what only its own cluster can say.
 pub fn clean(object: &mut Json) {
-    for rule in &RULES {
-        if rule.of.is_none_or(|(of_group, of_kind)| of_group == group(object) && of_kind == kind(object)) {
-            (rule.apply)(object);
-        }
+    let is_of = |object: &Json, (of_group, of_kind)| of_group == group(object) && of_kind == kind(object);
+    let concerns = RULES.each_ref().map(|rule| rule.of.is_none_or(|of| is_of(object, of)));
+    for (rule, _) in RULES.iter().zip(concerns).filter(|(_, concerns)| *concerns) {
+        (rule.apply)(object);
     }
 }
 
@@ -139,12 +139,12 @@ pub fn cleaned(object: &Json) -> Json {
     copy
 }
 
-fn fields<'a>(object: &'a mut Json, pointer: &str) -> Option<&'a mut Map<String, Json>> {
-    object.pointer_mut(pointer)?.as_object_mut()
+fn fields<'a>(object: &'a mut Json, path: &str) -> Option<&'a mut Map<String, Json>> {
+    at_mut(object, path)?.as_object_mut()
 }
 
-fn drop_in(object: &mut Json, pointer: &str, keys: &[&str]) {
-    if let Some(fields) = fields(object, pointer) {
+fn drop_in(object: &mut Json, path: &str, keys: &[&str]) {
+    if let Some(fields) = fields(object, path) {
         for key in keys {
             fields.remove(*key);
         }
@@ -216,7 +216,7 @@ fn service(object: &mut Json) {
     if !headless {
         drop_in(object, "/spec", &["clusterIP"]);
     }
-    if let Some(ports) = object.pointer_mut("/spec/ports").and_then(Json::as_array_mut) {
+    if let Some(ports) = at_mut(object, "/spec/ports").and_then(Json::as_array_mut) {
         for port in ports.iter_mut().filter_map(Json::as_object_mut) {
             port.remove("nodePort");
         }
@@ -241,12 +241,12 @@ fn pod(object: &mut Json) {
         "/spec",
         &["nodeName", "serviceAccount", "priority", "preemptionPolicy", "overhead", "ephemeralContainers"],
     );
-    if let Some(volumes) = object.pointer_mut("/spec/volumes").and_then(Json::as_array_mut) {
+    if let Some(volumes) = at_mut(object, "/spec/volumes").and_then(Json::as_array_mut) {
         volumes.retain(|volume| !is_token(text(volume, "/name")));
     }
     for containers in ["/spec/containers", "/spec/initContainers"] {
-        for container in object.pointer_mut(containers).and_then(Json::as_array_mut).into_iter().flatten() {
-            if let Some(mounts) = container.pointer_mut("/volumeMounts").and_then(Json::as_array_mut) {
+        for container in at_mut(object, containers).and_then(Json::as_array_mut).into_iter().flatten() {
+            if let Some(mounts) = at_mut(container, "/volumeMounts").and_then(Json::as_array_mut) {
                 mounts.retain(|mount| !(is_token(text(mount, "/name")) && text(mount, "/mountPath") == TOKEN_PATH));
             }
         }
@@ -294,7 +294,7 @@ const JOB_LABELS: [&str; 4] =
     ["controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"];
 
 fn job(object: &mut Json) {
-    if object.pointer("/spec/manualSelector") == Some(&Json::Bool(true)) {
+    if at(object, "/spec/manualSelector") == Some(&Json::Bool(true)) {
         return;
     }
     drop_in(object, "/spec", &["selector"]);
@@ -303,13 +303,13 @@ fn job(object: &mut Json) {
 }
 
 fn template(object: &mut Json) {
-    if object.pointer("/spec/template/metadata").and_then(Json::as_object).is_some_and(Map::is_empty) {
+    if at(object, "/spec/template/metadata").and_then(Json::as_object).is_some_and(Map::is_empty) {
         drop_in(object, "/spec/template", &["metadata"]);
     }
 }
 
 fn stateful(object: &mut Json) {
-    for claim in object.pointer_mut("/spec/volumeClaimTemplates").and_then(Json::as_array_mut).into_iter().flatten() {
+    for claim in at_mut(object, "/spec/volumeClaimTemplates").and_then(Json::as_array_mut).into_iter().flatten() {
         drop_in(claim, "", &["status"]);
     }
 }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::about::{self, About};
 use super::clean::clean;
+use super::cores::on_every_core;
 use super::discover::{Kind, discover};
 use super::leave::{self, LeftOut, Why};
 use super::object::{ObjectRef, name, text};
@@ -53,12 +54,11 @@ impl Export {
     /// Each object that lies open, as YAML.
     pub fn manifests(&self) -> Vec<Manifest> {
         let objects = self.objects.iter().flat_map(|(kind, objects)| objects.iter().map(move |object| (kind, object)));
-        let objects = objects.map(|(kind, object)| Manifest {
+        on_every_core(objects.collect(), |(kind, object)| Manifest {
             kind: kind.clone(),
             name: name(object).to_owned(),
             yaml: yaml(object),
-        });
-        objects.collect()
+        })
     }
 
     /// The number of objects, encrypted ones among them.
@@ -171,12 +171,17 @@ fn assemble(mut about: About, listed: Vec<(String, Listed)>) -> Export {
     about.images = about::images(&everything.iter().map(|(_, object, _)| object).collect::<Vec<_>>());
     let kept = everything.iter().filter(|(.., why)| why.is_none()).map(|(_, object, _)| object);
     about.notes = about::notes(&kept.collect::<Vec<_>>());
+    let cleaned = on_every_core(everything, |(title, mut object, why)| {
+        if why.is_none() {
+            clean(&mut object);
+        }
+        (title, object, why)
+    });
     let mut objects: BTreeMap<String, Vec<Json>> = BTreeMap::new();
-    for (title, mut object, why) in everything {
+    for (title, object, why) in cleaned {
         if let Some(why) = why {
             about.left_out.push(LeftOut { kind: title, name: Some(shown(name(&object))), why });
         } else {
-            clean(&mut object);
             objects.entry(title).or_default().push(object);
         }
     }

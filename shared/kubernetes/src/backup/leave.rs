@@ -135,9 +135,9 @@ pub fn kind(kind: &Kind, secrets: bool) -> Option<Why> {
 pub fn object(found: &Json, known: &BTreeSet<String>) -> Option<Why> {
     let kind = (object::group(found), object::kind(found));
     if let Some(owner) = controller(found) {
-        let of = shown(&format!("{}/{}", text(owner, "/kind"), text(owner, "/name")));
         // A node's own pods: the kubelet mirrors them from its files.
         if known.contains(text(owner, "/uid")) || text(owner, "/kind") == "Node" {
+            let of = shown(&format!("{}/{}", text(owner, "/kind"), text(owner, "/name")));
             return Some(Why::Child { of });
         }
     }

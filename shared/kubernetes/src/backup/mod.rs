@@ -10,6 +10,7 @@
 //! | [`yaml_write`], [`yaml_read`], [`bounds`] | YAML that every reader takes alike; hostile manifests refused with words |
 //! | [`diff`], [`order`], [`immutable`], [`restore`] | what differs, in which order, what cannot change; bringing it back |
 //! | [`wire`], [`object`] | one request and its answer; the fields that every object has |
+//! | `cores` | many objects at once, on every core |
 //!
 //! Everything but `export`, `pages`, `discover`, `restore` and `stored` is plain functions over JSON. It must not know
 //! releases, policies or the ledger.
@@ -17,6 +18,7 @@
 pub mod about;
 pub mod bounds;
 pub mod clean;
+mod cores;
 pub mod diff;
 pub mod discover;
 pub mod export;

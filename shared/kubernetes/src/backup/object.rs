@@ -33,9 +33,20 @@ impl ObjectRef {
     }
 }
 
-/// The text at a JSON pointer; empty = none.
-pub fn text<'a>(object: &'a Json, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Json::as_str).unwrap_or_default()
+/// What is at a path of field names such as `/metadata/name`. Not a JSON pointer: nothing in it is escaped, and it costs no
+/// allocations, of which a backup would make some hundred thousand.
+pub fn at<'a>(object: &'a Json, path: &str) -> Option<&'a Json> {
+    path.split('/').skip(1).try_fold(object, |value, key| value.get(key))
+}
+
+/// The same, to be changed.
+pub fn at_mut<'a>(object: &'a mut Json, path: &str) -> Option<&'a mut Json> {
+    path.split('/').skip(1).try_fold(object, |value, key| value.get_mut(key))
+}
+
+/// The text at a path; empty = none.
+pub fn text<'a>(object: &'a Json, path: &str) -> &'a str {
+    at(object, path).and_then(Json::as_str).unwrap_or_default()
 }
 
 /// Its kind.
@@ -55,21 +66,21 @@ pub fn group(object: &Json) -> &str {
 
 /// A label.
 pub fn label<'a>(object: &'a Json, key: &str) -> Option<&'a str> {
-    object.pointer("/metadata/labels")?.get(key)?.as_str()
+    at(object, "/metadata/labels")?.get(key)?.as_str()
 }
 
 /// An annotation.
 pub fn annotation<'a>(object: &'a Json, key: &str) -> Option<&'a str> {
-    object.pointer("/metadata/annotations")?.get(key)?.as_str()
+    at(object, "/metadata/annotations")?.get(key)?.as_str()
 }
 
 /// The controller that made it and makes it again: of its owner references the one with `controller: true`.
 pub fn controller(object: &Json) -> Option<&Json> {
-    let owners = object.pointer("/metadata/ownerReferences")?.as_array()?;
+    let owners = at(object, "/metadata/ownerReferences")?.as_array()?;
     owners.iter().find(|owner| owner["controller"] == true)
 }
 
-/// The list at a JSON pointer; empty = none.
-pub fn list<'a>(object: &'a Json, pointer: &str) -> &'a [Json] {
-    object.pointer(pointer).and_then(Json::as_array).map_or(&[], Vec::as_slice)
+/// The list at a path; empty = none.
+pub fn list<'a>(object: &'a Json, path: &str) -> &'a [Json] {
+    at(object, path).and_then(Json::as_array).map_or(&[], Vec::as_slice)
 }

@@ -32,10 +32,11 @@ pub struct Listed {
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct Page<'a> {
     #[serde(default)]
     metadata: PageMetadata,
-    items: Option<Vec<Box<RawValue>>>,
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -104,7 +105,7 @@ pub async fn list(wire: &dyn Wire, kind: &Kind, namespace: &str) -> Result<Liste
                 404 | 405 => return Ok(nothing(kind, Why::ReadOnly)),
                 _ => return Ok(nothing(kind, Why::NotAnswered { said: answer.words() })),
             }
-            let page: Page = match serde_json::from_slice(&answer.body) {
+            let page: Page<'_> = match serde_json::from_slice(&answer.body) {
                 Ok(page) => page,
                 Err(error) => {
                     let said = format!("the answer is no list: {error}");
@@ -115,7 +116,7 @@ pub async fn list(wire: &dyn Wire, kind: &Kind, namespace: &str) -> Result<Liste
                 return Ok(nothing(kind, Why::NotAnswered { said: "the answer is no list".into() }));
             };
             for raw in items {
-                take(kind, &raw, &mut listed);
+                take(kind, raw, &mut listed);
             }
             listed.version = page.metadata.version;
             next = page.metadata.next;

@@ -3,8 +3,10 @@
 //!
 //! Kubernetes documentation, "Access Services Running on Clusters", section "Manually constructing apiserver proxy URLs".
 
+use std::fmt;
 use std::time::Duration;
 
+use futures::{StreamExt as _, stream};
 use portcullis_domain::names::is_bidi_control;
 use portcullis_domain::time::Millis;
 use portcullis_engine::ports::{PortResult, TestResult};
@@ -15,6 +17,9 @@ use crate::backup::wire::{Answer, Ask, NoAnswer, Wire, encoded};
 const MOST_BODY: usize = 4 << 20;
 /// The most characters of a body that are evidence.
 const MOST_EVIDENCE: usize = 120;
+
+/// Requests at once.
+const AT_ONCE: usize = 8;
 
 /// A Service that is asked.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,27 +75,16 @@ pub async fn smoke(
         return Ok(TestResult::Failed("there is nothing to ask: no path, or no service with traffic".into()));
     }
     let asking = async {
+        let all = services.iter().flat_map(|through| paths.iter().map(move |path| (through, path)));
+        let all: Vec<_> = all.map(|(through, path)| asked(wire, namespace, through, path)).collect();
+        // In their order, whatever answers first: the same fault is told in the same words.
+        let mut judged = stream::iter(all).buffered(AT_ONCE);
         let mut answers = 0_usize;
-        for through in services {
-            for path in paths {
-                let at = format!("GET {path} of {}", through.service);
-                let whole = match through.path(namespace, path) {
-                    Ok(whole) => whole,
-                    Err(why) => return Ok(TestResult::Failed(why)),
-                };
-                let ask = Ask::get(whole).accepting("*/*").at_most(MOST_BODY);
-                let answer = match wire.ask(ask).await {
-                    Ok(answer) => answer,
-                    Err(NoAnswer::TooLarge(most)) => {
-                        return Ok(TestResult::Failed(format!("{at}: the answer has more than {most} bytes")));
-                    }
-                    Err(NoAnswer::Failed(error)) => return Err(error),
-                };
-                match judge(&answer) {
-                    Judged::Fine => answers += 1,
-                    Judged::Empty => return Ok(TestResult::Running),
-                    Judged::Wrong(why) => return Ok(TestResult::Failed(format!("{at}: {why}"))),
-                }
+        while let Some(one) = judged.next().await {
+            match one? {
+                Judged::Fine => answers += 1,
+                Judged::Empty => return Ok(TestResult::Running),
+                Judged::Wrong(why) => return Ok(TestResult::Failed(why)),
             }
         }
         Ok(TestResult::Passed(format!("{answers} answers from {} services, all 2xx", services.len())))
@@ -98,6 +92,23 @@ pub async fn smoke(
     match tokio::time::timeout(Duration::from_millis(within.0), asking).await {
         Ok(result) => result,
         Err(_) => Ok(TestResult::Failed(format!("no answer to everything within {within}"))),
+    }
+}
+
+/// Asks one Service for one path.
+async fn asked(wire: &dyn Wire, namespace: &str, through: &Through, path: &str) -> PortResult<Judged> {
+    let wrong = |why: &dyn fmt::Display| Judged::Wrong(format!("GET {path} of {}: {why}", through.service));
+    let whole = match through.path(namespace, path) {
+        Ok(whole) => whole,
+        Err(why) => return Ok(Judged::Wrong(why)),
+    };
+    match wire.ask(Ask::get(whole).accepting("*/*").at_most(MOST_BODY)).await {
+        Ok(answer) => Ok(match judge(&answer) {
+            Judged::Wrong(why) => wrong(&why),
+            other => other,
+        }),
+        Err(NoAnswer::TooLarge(most)) => Ok(wrong(&format_args!("the answer has more than {most} bytes"))),
+        Err(NoAnswer::Failed(error)) => Err(error),
     }
 }
 

@@ -178,6 +178,7 @@ pub(super) fn found_workload(
         foreign: said.foreign,
         written_by: written_by(&workload.object, container_name(service, workload)),
         moved_by: None,
+        wanted: None,
         problems: problems::lines(&workload.object, pods, &BTreeMap::new()),
     })
 }

@@ -1,6 +1,7 @@
 //! What is read and what it means, against an API server in memory.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use portcullis_domain::action::{AwaitReady, Found, ObjectKey, Stamp, Value};
 use portcullis_domain::names::{Seq, ServiceName};
@@ -30,6 +31,10 @@ fn slice(pods: &[&str]) -> Json {
 
 fn ask(colour: Colour, n: u8, replicas: u32) -> AwaitReady {
     AwaitReady { object: ObjectKey::workload(&service(), colour), digest: digest(n), replicas, after: Seq(1) }
+}
+
+async fn look_once(api: &FakeApi, ask: &AwaitReady) -> Found {
+    look(&Readings::of(api.client()), &target(), NAMESPACE, ask, Duration::ZERO).await.unwrap()
 }
 
 fn workload(n: u8, replicas: u32) -> Value {
@@ -107,11 +112,11 @@ async fn a_pod_is_ready_for_a_look_only_by_what_the_cluster_has_seen_since() {
     ];
     let api = FakeApi::with(&pods);
     api.put(green.clone());
-    let seen = look(&api.client(), &target(), NAMESPACE, &ask(Colour::Green, 2, 2)).await.unwrap();
+    let seen = look_once(&api, &ask(Colour::Green, 2, 2)).await;
     assert_eq!(seen.ready, 2, "pods of another digest do not count");
     green["metadata"]["generation"] = 7.into();
     api.put(green);
-    let seen = look(&api.client(), &target(), NAMESPACE, &ask(Colour::Green, 2, 2)).await.unwrap();
+    let seen = look_once(&api, &ask(Colour::Green, 2, 2)).await;
     assert_eq!(seen.ready, 0, "the controller has not seen the last change");
 }
 
@@ -124,11 +129,11 @@ async fn a_colour_with_traffic_is_ready_by_its_endpoints_and_others_that_still_g
         running("b", Colour::Green, 2, true),
         slice(&["a", "blue-1"]),
     ]);
-    let seen = look(&api.client(), &target(), NAMESPACE, &ask(Colour::Green, 2, 2)).await.unwrap();
+    let seen = look_once(&api, &ask(Colour::Green, 2, 2)).await;
     assert_eq!(seen.ready, 1);
     assert!(seen.problems[0].contains("still sends to 1 other pods"), "{:?}", seen.problems);
     api.put(slice(&["a", "b"]));
-    let seen = look(&api.client(), &target(), NAMESPACE, &ask(Colour::Green, 2, 2)).await.unwrap();
+    let seen = look_once(&api, &ask(Colour::Green, 2, 2)).await;
     assert_eq!((seen.ready, seen.problems), (2, vec![]));
 }
 
@@ -139,13 +144,62 @@ async fn a_drained_colour_counts_every_pod_that_is_still_there() {
     let mut over = running("b", Colour::Blue, 1, false);
     over["status"]["phase"] = "Succeeded".into();
     let api = FakeApi::with(&[deployment("web-blue", Some(Colour::Blue), 0, &digest(1)), leaving, over]);
-    let seen = look(&api.client(), &target(), NAMESPACE, &ask(Colour::Blue, 1, 0)).await.unwrap();
+    let seen = look_once(&api, &ask(Colour::Blue, 1, 0)).await;
     assert_eq!(seen.ready, 1);
     let mut unseen = deployment("web-blue", Some(Colour::Blue), 0, &digest(1));
     unseen["metadata"]["generation"] = 9.into();
     let api = FakeApi::with(&[unseen]);
-    let seen = look(&api.client(), &target(), NAMESPACE, &ask(Colour::Blue, 1, 0)).await.unwrap();
+    let seen = look_once(&api, &ask(Colour::Blue, 1, 0)).await;
     assert_eq!(seen.ready, 1, "it may still make pods");
+}
+
+/// A service that comes up in green, with its one pod.
+fn comes_up(service: &str, ready: bool) -> [Json; 2] {
+    let mut green = deployment(&format!("{service}-green"), Some(Colour::Green), 1, &digest(2));
+    let labels = json!({ "app": service, SERVICE: service, COLOUR: "green" });
+    green["metadata"]["labels"] = labels.clone();
+    green["spec"]["selector"]["matchLabels"] = labels.clone();
+    [green, pod(&format!("{service}-pod"), labels, &format!("registry/web@{}", digest(2)), ready)]
+}
+
+#[tokio::test]
+async fn many_that_come_up_at_once_are_looked_at_by_a_few_lists() {
+    let services: Vec<ServiceName> = (0..40).map(|n| ServiceName::new(&format!("web-{n}")).unwrap()).collect();
+    let api = FakeApi::default();
+    for (n, service) in services.iter().enumerate() {
+        for object in comes_up(service.as_str(), n % 2 == 0) {
+            api.put(object);
+        }
+    }
+    let readings = Readings::of(api.client());
+    let (target, readings) = (&target(), &readings);
+    let looks = services.iter().map(|service| async move {
+        let object = ObjectKey::workload(service, Colour::Green);
+        let ask = AwaitReady { object, digest: digest(2), replicas: 1, after: Seq(1) };
+        look(readings, target, NAMESPACE, &ask, Duration::ZERO).await.unwrap().ready
+    });
+    let seen = futures::future::join_all(looks).await;
+    assert!(seen.iter().enumerate().all(|(n, ready)| *ready == u32::from(n % 2 == 0)), "{seen:?}");
+    let mut asked = api.log();
+    // Two objects a page: what is a list counts once.
+    asked.dedup();
+    assert!(asked.len() <= 20, "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_waits_a_while_for_what_is_about_to_come() {
+    let api = FakeApi::with(&comes_up("web", false));
+    let readings = Readings::of(api.client());
+    let (target, ask) = (target(), ask(Colour::Green, 2, 1));
+    let look_for = |wait| look(&readings, &target, NAMESPACE, &ask, wait);
+    assert_eq!(look_for(Duration::from_millis(800)).await.unwrap().ready, 0, "it does not wait for ever");
+    let comes = async {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let [_, pod] = comes_up("web", true);
+        api.put(pod);
+    };
+    let (seen, ()) = tokio::join!(look_for(Duration::from_millis(800)), comes);
+    assert_eq!(seen.unwrap().ready, 1);
 }
 
 #[tokio::test]
@@ -156,7 +210,7 @@ async fn a_crash_is_told_with_the_last_lines_of_its_log() {
     let api = FakeApi::with(&[deployment("web-green", Some(Colour::Green), 1, &digest(2)), crashing]);
     // The fake has no logs: whatever is answered there is one.
     api.fail("GET /api/v1/namespaces/shop/pods/a/log", 200, json!("no database at db:5432"), false);
-    let seen = look(&api.client(), &target(), NAMESPACE, &ask(Colour::Green, 2, 1)).await.unwrap();
+    let seen = look_once(&api, &ask(Colour::Green, 2, 1)).await;
     assert_eq!(seen.ready, 0);
     assert!(
         seen.problems[0].contains("CrashLoopBackOff") && seen.problems[0].contains("no database"),

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::patch::Patch;
 use super::{ATTEMPTS, Tried, Writer};
-use crate::client::{Selector, kinds};
+use crate::client::kinds;
 use crate::colour::{Copy, own_bounds, pinned};
 use crate::fence;
 use crate::objects::{LEAST_BEFORE, MOST_BEFORE, annotation, coloured, name, pointer};
@@ -109,8 +109,8 @@ impl Writer<'_> {
     }
 
     async fn autoscaler_of(&self, deployment: &Json) -> PortResult<Option<Json>> {
-        let listed = self.client.list(self.autoscalers, Some(self.namespace), &Selector::default()).await?;
-        Ok(listed.items.into_iter().find(|autoscaler| is_scaled_by(deployment, autoscaler)))
+        let listed = self.readings.list(self.autoscalers, self.namespace).await?;
+        Ok(listed.items.iter().find(|autoscaler| is_scaled_by(deployment, autoscaler)).cloned())
     }
 
     async fn change_autoscaler(&self, mut there: Json, change: impl Fn(&Json, &mut Patch) -> bool) -> PortResult<()> {

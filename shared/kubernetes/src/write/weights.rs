@@ -157,8 +157,7 @@ impl Writer<'_> {
             self.check_owner(carrier, &[way.field(service)])?;
         }
         if matches!(way, Way::Ingress(_)) {
-            let everything = Selector::default();
-            let bindings = self.client.list(&kinds::TARGET_GROUP_BINDINGS, Some(self.namespace), &everything).await?;
+            let bindings = self.readings.list(&kinds::TARGET_GROUP_BINDINGS, self.namespace).await?;
             targets::bindings_of(&coloured(service, colour), &bindings.items).map_err(|why| self.error(why))?;
         }
         Ok(())

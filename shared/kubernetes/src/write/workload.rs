@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use super::patch::Patch;
 use super::{ATTEMPTS, Tried, Writer};
-use crate::client::{Selector, kinds};
+use crate::client::{Kind, kinds};
 use crate::colour::Copy;
 use crate::fence::{self, Judgement};
 use crate::objects::{
@@ -68,7 +68,7 @@ impl Writer<'_> {
             };
             let said = self.said(&there).await?;
             let Some(stamp) = said.stamp.filter(|_| said.foreign.is_none()) else { return self.drift().await };
-            let mut stored = None;
+            let (mut stored, mut is_pinned) = (None, false);
             match fence::judge(Some(&stamp), self.write, self.fence) {
                 Judgement::Refuse => return self.drift().await,
                 Judgement::Again => {}
@@ -76,7 +76,8 @@ impl Writer<'_> {
                     if replicas == 0 && replicas_of(&there.object) > 0 {
                         self.await_no_requests(colour, &there).await?;
                     }
-                    let patch = self.workload_patch(colour, &there, &stamp, &digest, replicas).await?;
+                    let patch;
+                    (patch, is_pinned) = self.workload_patch(colour, &there, &stamp, &digest, replicas).await?;
                     let name = name(&there.object);
                     let patched =
                         self.client.patch(&kinds::DEPLOYMENTS, self.namespace, name, patch.operations()).await;
@@ -86,7 +87,9 @@ impl Writer<'_> {
                     }
                 }
             }
-            self.scaling_follows(colour, &there.object, replicas).await?;
+            if !is_pinned {
+                self.scaling_follows(colour, &there.object, replicas).await?;
+            }
             return self.workload_read_back(colour, stored).await;
         }
         Err(self.error("somebody keeps changing it"))
@@ -137,11 +140,9 @@ impl Writer<'_> {
 
     async fn beside(&self, colour: Colour) -> PortResult<Beside> {
         let service = &self.write.object.service;
-        let (other, front) = tokio::join!(
-            observe::workload(self.client, self.namespace, service, colour.other()),
-            self.client.get(&kinds::SERVICES, self.namespace, service.as_str()),
-        );
-        Ok(Beside { other: other?, front: front? })
+        let picture = self.readings.objects(self.namespace, service).await?;
+        let (other, front) = (picture.workload(colour.other()).cloned(), picture.traffic);
+        Ok(Beside { other, front })
     }
 
     /// Before a colour that does not serve gets pods: everything that would keep it from getting traffic later holds the
@@ -168,7 +169,7 @@ impl Writer<'_> {
         // Nothing of it may be in the way of weights either.
         self.check_weights_way(front, colour).await?;
         if !self.selector_everywhere
-            && let Some(why) = read_refusal(self.client, self.namespace, front).await?
+            && let Some(why) = read_refusal(self.readings, self.namespace, front).await?
         {
             return Err(self.error(why));
         }
@@ -179,13 +180,15 @@ impl Writer<'_> {
     async fn new_workload(&self, colour: Colour, digest: &Digest) -> PortResult<Json> {
         let service = &self.write.object.service;
         let beside = self.beside(colour).await?;
-        self.check_way_forward(colour, &beside).await?;
         let copy = Copy { target: self.target, service, colour };
+        // Where it is only marked, what follows it comes with its pods.
+        if self.write.purpose == Purpose::Mark {
+            self.check_way_forward(colour, &beside).await?;
+        } else {
+            self.companions(&copy, &beside).await?;
+        }
         let source = match &beside.other {
-            Some(other) => {
-                self.companions(&copy, other, &beside).await?;
-                other.object.clone()
-            }
+            Some(other) => other.object.clone(),
             None => match self.bundles.and_then(|bundles| bundles.bundle(self.target, service)) {
                 Some(bundle) => {
                     // Its tests ask it before there is a Service that sends to it.
@@ -205,6 +208,7 @@ impl Writer<'_> {
         Ok(new)
     }
 
+    /// The patch, and whether the colour's autoscaler is pinned already.
     async fn workload_patch(
         &self,
         colour: Colour,
@@ -212,7 +216,7 @@ impl Writer<'_> {
         stamp: &Stamp,
         digest: &Digest,
         replicas: u32,
-    ) -> PortResult<Patch> {
+    ) -> PortResult<(Patch, bool)> {
         let object = &there.object;
         let pod = &object["spec"]["template"]["spec"];
         let own = own_container(object, pod, self.write.object.service.as_str()).map_err(|why| self.error(why))?;
@@ -247,19 +251,18 @@ impl Writer<'_> {
         // What is at rest gets what serves now, with the new digest: configuration that changed since comes with it.
         if self.write.purpose == Purpose::Deploy && before == 0 && !there.plain {
             let beside = self.beside(colour).await?;
-            self.check_way_forward(colour, &beside).await?;
+            let copy = Copy { target: self.target, service: &self.write.object.service, colour };
+            let is_pinned = self.companions(&copy, &beside).await?;
             if let Some(other) = &beside.other {
-                let copy = Copy { target: self.target, service: &self.write.object.service, colour };
-                self.companions(&copy, other, &beside).await?;
                 let template = copy.template(&other.object, digest).map_err(|why| self.error(why))?;
                 if template != object["spec"]["template"] {
                     patch.set("/spec/template", template);
                 }
-                return Ok(patch);
+                return Ok((patch, is_pinned));
             }
         }
         self.set_images(&mut patch, pod, own, digest);
-        Ok(patch)
+        Ok((patch, false))
     }
 
     /// The new digest, field by field: nothing else of the pods is touched.
@@ -292,47 +295,62 @@ impl Writer<'_> {
         }
     }
 
-    /// What follows a colour: its disruption budget and its own Service, by server-side apply; its autoscaler, pinned.
-    /// All of it is idle while the Deployment is at rest.
-    async fn companions(&self, copy: &Copy<'_>, other: &Workload, beside: &Beside) -> PortResult<()> {
-        if other.plain {
-            return Ok(());
-        }
-        let result = self.try_companions(copy, other, beside).await;
-        match result {
+    /// What follows a colour, once nothing is in its way: its disruption budget and its own Service, by server-side apply;
+    /// its autoscaler, pinned. All of it is idle while the Deployment is at rest. True = no autoscaler of it is left to be
+    /// pinned.
+    async fn companions(&self, copy: &Copy<'_>, beside: &Beside) -> PortResult<bool> {
+        let Some(other) = beside.other.as_ref().filter(|other| !other.plain) else {
+            self.check_way_forward(copy.colour, beside).await?;
+            return Ok(false);
+        };
+        let (free, autoscalers, budgets) = tokio::join!(
+            self.check_way_forward(copy.colour, beside),
+            self.readings.list(self.autoscalers, self.namespace),
+            self.readings.list(&kinds::BUDGETS, self.namespace),
+        );
+        free?;
+        let written = async {
+            let budgets = &budgets?.items;
+            let budget = budgets.iter().filter(|budget| is_under(&other.object, budget)).find_map(|b| copy.budget(b));
+            let front = beside.front.as_ref().filter(|front| front["spec"]["selector"].is_object());
+            let front = front.map(|front| copy.own_service(front));
+            let (budget, front) =
+                tokio::join!(self.applied(&kinds::BUDGETS, budget), self.applied(&kinds::SERVICES, front));
+            budget?;
+            front?;
+            self.autoscaler_comes_along(copy, other, &autoscalers?.items).await
+        };
+        match written.await {
             // On the way back a colour comes up without them rather than not at all.
             Err(error) if self.is_way_back() => {
                 tracing::warn!(%error, "what follows a colour could not be written on the way back");
-                Ok(())
+                Ok(false)
             }
             other => other,
         }
     }
 
-    async fn try_companions(&self, copy: &Copy<'_>, other: &Workload, beside: &Beside) -> PortResult<()> {
-        let everything = Selector::default();
-        let (autoscalers, budgets) = tokio::join!(
-            self.client.list(self.autoscalers, Some(self.namespace), &everything),
-            self.client.list(&kinds::BUDGETS, Some(self.namespace), &everything),
-        );
-        let budgets = budgets?.items;
-        if let Some(budget) =
-            budgets.iter().filter(|budget| is_under(&other.object, budget)).find_map(|b| copy.budget(b))
-        {
-            self.client.apply(&kinds::BUDGETS, self.namespace, name(&budget), &budget, false).await?;
-        }
-        if let Some(front) = beside.front.as_ref().filter(|front| front["spec"]["selector"].is_object()) {
-            let own = copy.own_service(front);
-            self.client.apply(&kinds::SERVICES, self.namespace, name(&own), &own, false).await?;
-        }
-        let autoscalers = autoscalers?.items;
-        if let Some(source) = autoscalers.iter().find(|autoscaler| is_scaled_by(&other.object, autoscaler)) {
-            let own = coloured(copy.service, copy.colour);
-            let there =
-                autoscalers.iter().find(|autoscaler| autoscaler["spec"]["scaleTargetRef"]["name"] == own.as_str());
-            self.autoscaler_follows(copy, source, there).await?;
+    async fn applied(&self, kind: &Kind, object: Option<Json>) -> PortResult<()> {
+        if let Some(object) = object {
+            self.client.apply(kind, self.namespace, name(&object), &object, false).await?;
         }
         Ok(())
+    }
+
+    /// True = no autoscaler of the colour is left to be pinned.
+    async fn autoscaler_comes_along(
+        &self,
+        copy: &Copy<'_>,
+        other: &Workload,
+        autoscalers: &[Json],
+    ) -> PortResult<bool> {
+        let own = coloured(copy.service, copy.colour);
+        let there = autoscalers.iter().find(|autoscaler| autoscaler["spec"]["scaleTargetRef"]["name"] == own.as_str());
+        match autoscalers.iter().find(|autoscaler| is_scaled_by(&other.object, autoscaler)) {
+            Some(source) => self.autoscaler_follows(copy, source, there).await.map(|()| true),
+            // One of its own without a model is nobody's copy any more, and pinned as it is.
+            None => Ok(there.is_none()),
+        }
     }
 
     /// After the Deployment holds our fence: its autoscaler keeps what was asked for, or is let go again.

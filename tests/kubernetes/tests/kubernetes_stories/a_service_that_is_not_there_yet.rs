@@ -7,6 +7,9 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::DeleteParams;
+use portcullis_domain::action::ObjectKey;
+use portcullis_domain::names::ServiceName;
+use portcullis_domain::policy::Colour;
 use portcullis_engine::memory::world::repository;
 use portcullis_kubernetes::bundle::Bundle;
 use portcullis_kubernetes::cluster::Options;
@@ -16,9 +19,11 @@ use portcullis_tests_kubernetes::load::LoadOptions;
 use portcullis_tests_kubernetes::samples;
 use portcullis_tests_kubernetes::world::{Ending, Scene, World};
 
+const PODS: u32 = 3;
+
 /// A manifest names no digest.
 fn bundle() -> Bundle {
-    let deployment = samples::deployment_json("web", repository("web").as_str(), 1);
+    let deployment = samples::deployment_json("web", repository("web").as_str(), PODS);
     Bundle { deployment, service: Some(serde_json::to_value(samples::service("web", "web")).unwrap()) }
 }
 
@@ -46,8 +51,10 @@ async fn is_made_by_its_first_release_and_goes_on_from_there() {
     world.ends_so(id, Ending::Live).await;
     let first = images[0].digest.clone();
     assert_eq!(world.running("web").await, [first.as_str()]);
+    let blue = world.found(&ObjectKey::workload(&ServiceName::new("web").unwrap(), Colour::Blue)).await;
+    assert_eq!(blue.ready, PODS, "as its manifest says: {blue:?}");
 
-    world.close_window().await;
+    // It keeps no old pods, so the next one does not wait for the end of their time.
     let (id, images) = world.push(2, &Behaviour::version("v2")).await;
     world.approve(id).await;
     world.ends_so(id, Ending::Live).await;

@@ -1,0 +1,105 @@
+//! Readings that are shared by whoever needs them at the same time: fifty services that come up in one release are looked at
+//! by a few lists, not one by one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use portcullis_domain::names::ServiceName;
+use portcullis_domain::policy::Colour;
+use serde_json::Value as Json;
+
+use super::{MOST_NAMED, Picture, objects, read_pods, workload};
+use crate::client::together::Together;
+use crate::client::{Client, Kind, Listed, Selector, kinds};
+use crate::error::ApiError;
+
+type Pictures = BTreeMap<ServiceName, Picture>;
+
+/// A cluster, read together with whoever else reads it now. Each answer is of a moment after it was asked for.
+#[derive(Clone)]
+pub struct Readings {
+    client: Client,
+    shared: Arc<Rooms>,
+}
+
+#[derive(Default)]
+struct Rooms {
+    objects: Together<ServiceName, Pictures>,
+    pictures: Together<ServiceName, Pictures>,
+    slices: Together<String, Vec<Json>>,
+    lists: Together<(), Listed>,
+}
+
+impl Readings {
+    /// Of this cluster. Clones share.
+    pub fn of(client: Client) -> Self {
+        Self { client, shared: Arc::default() }
+    }
+
+    /// The cluster.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// A service's Deployments, Service, and what has its weights.
+    pub(crate) async fn objects(&self, namespace: &str, service: &ServiceName) -> Result<Picture, ApiError> {
+        let (client, of) = (self.client.clone(), namespace.to_owned());
+        let read = move |services| async move { one_or_many(&client, &of, &services).await };
+        let pictures = self.shared.objects.ask(namespace, service.clone(), read).await?;
+        Ok(pictures.get(service).cloned().unwrap_or_default())
+    }
+
+    /// The same with its pods.
+    pub(crate) async fn picture(&self, namespace: &str, service: &ServiceName) -> Result<Picture, ApiError> {
+        let (client, of) = (self.client.clone(), namespace.to_owned());
+        let read = move |services| async move {
+            let mut pictures = one_or_many(&client, &of, &services).await?;
+            read_pods(&client, &of, &mut pictures).await?;
+            Ok(pictures)
+        };
+        let pictures = self.shared.pictures.ask(namespace, service.clone(), read).await?;
+        Ok(pictures.get(service).cloned().unwrap_or_default())
+    }
+
+    /// The endpoint slices of a Service.
+    pub(crate) async fn slices(&self, namespace: &str, service: &str) -> Result<Vec<Json>, ApiError> {
+        const OF: &str = "kubernetes.io/service-name";
+        let (client, of) = (self.client.clone(), namespace.to_owned());
+        let read = move |services: BTreeSet<String>| async move {
+            let selector = if services.len() > MOST_NAMED {
+                Selector::labels(OF)
+            } else {
+                Selector::labels(format!("{OF} in ({})", services.into_iter().collect::<Vec<_>>().join(",")))
+            };
+            Ok(client.list(&kinds::ENDPOINT_SLICES, Some(&of), &selector).await?.items)
+        };
+        let all = self.shared.slices.ask(namespace, service.to_owned(), read).await?;
+        Ok(all.iter().filter(|slice| crate::objects::label(slice, OF) == Some(service)).cloned().collect())
+    }
+
+    /// Everything of a kind.
+    pub(crate) async fn list(&self, kind: &Kind, namespace: &str) -> Result<Arc<Listed>, ApiError> {
+        let (client, of, kind) = (self.client.clone(), namespace.to_owned(), *kind);
+        let room = kind.path(Some(namespace), None);
+        let read = move |_| async move { client.list(&kind, Some(&of), &Selector::default()).await };
+        self.shared.lists.ask(&room, (), read).await
+    }
+}
+
+/// One service is read by its objects' names: the API server answers that at once, and a list only when it has caught up with
+/// everything that was written (Kubernetes documentation, "API Concepts", consistent reads from the watch cache).
+async fn one_or_many(client: &Client, namespace: &str, services: &BTreeSet<ServiceName>) -> Result<Pictures, ApiError> {
+    let (Some(service), 1) = (services.first(), services.len()) else {
+        return objects(client, namespace, services).await;
+    };
+    let (blue, green, traffic) = tokio::join!(
+        workload(client, namespace, service, Colour::Blue),
+        workload(client, namespace, service, Colour::Green),
+        client.get(&kinds::SERVICES, namespace, service.as_str()),
+    );
+    let mut picture = Picture { blue: blue?, green: green?, traffic: traffic?, ..Picture::default() };
+    if let Some(front) = &picture.traffic {
+        picture.carrier = super::carrier(client, namespace, front).await?;
+    }
+    Ok(BTreeMap::from([(service.clone(), picture)]))
+}
