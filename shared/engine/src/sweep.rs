@@ -189,9 +189,8 @@ impl Sweep {
             return Ok(None);
         };
         let found = match self.read_backup(key).await {
-            Ok(Some(())) => None,
-            Ok(None) if is_past(release, now) => None,
-            Ok(None) => Some("it is not there".to_owned()),
+            Ok(is_there) if is_there || is_past(release, now) => None,
+            Ok(_) => Some("it is not there".to_owned()),
             Err(error) => Some(error.to_string()),
         };
         let next = match &found {
@@ -210,14 +209,14 @@ impl Sweep {
         Ok(Some(whole))
     }
 
-    /// Reads a backup's index and files; none = there is no index. One that need not be kept any more is not looked at.
-    async fn read_backup(&self, key: &str) -> Result<Option<()>, PortError> {
-        let Some(bytes) = self.ports.blobs.get(key).await? else { return Ok(None) };
+    /// Reads a backup's index and files; whether there is one. One that need not be kept any more is not looked at.
+    async fn read_backup(&self, key: &str) -> Result<bool, PortError> {
+        let Some(bytes) = self.ports.blobs.get(key).await? else { return Ok(false) };
         let index = BackupIndex::read(&bytes).map_err(|error| PortError::new(format!("reading {key}"), error))?;
         if self.ports.clock.now() + EARLY < index.keep_until {
             verify(&*self.ports.blobs, key, &bytes).await?;
         }
-        Ok(Some(()))
+        Ok(true)
     }
 
     /// Sweeps every minute until `stop` is true.

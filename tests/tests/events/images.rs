@@ -6,12 +6,9 @@ use portcullis_tests::api::events;
 use portcullis_tests::samples::{self, sample};
 use serde_json::{Value, json};
 
-use crate::{APP, COMMIT, NEST, SERVICES, SPRING, Volteryde, WORKERS, digest_of, image_of, policy, verdict};
-
-/// The first look finds what is live, whose images a second one asks the registry for.
-fn has_looked(detail: &Value) -> bool {
-    detail["ledger"].as_array().and_then(|events| events.last()).is_some_and(|last| last["event"] == "facts_read")
-}
+use crate::{
+    APP, COMMIT, NEST, SERVICES, SPRING, Volteryde, WORKERS, digest_of, has_looked, image_of, policy, verdict,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_to_the_branch_opens_a_release_of_its_commit_and_a_redelivery_changes_nothing() {

@@ -85,9 +85,11 @@ impl Volteryde {
         }
     }
 
-    /// A release of the samples' commit that waits for an approval.
+    /// A release of the samples' commit that waits for an approval, and for nothing else.
     pub(crate) async fn waiting(&self) -> Value {
         self.push_all().await;
+        let release = self.api.until_asked(COMMIT).await;
+        self.api.until_detail("it has looked at all it asked for", &release["id"], has_looked).await;
         self.api.until_asked(COMMIT).await
     }
 
@@ -128,6 +130,13 @@ pub(crate) fn policy() -> PolicyText {
     let mut policy = PolicyText::new(APP, SERVICES).looks_on_hints_only();
     policy.watch.push(ALARMS.to_owned());
     policy
+}
+
+/// Whether nothing is left to be looked at: the first look finds what is live, whose images a second one asks for.
+pub(crate) fn has_looked(detail: &Value) -> bool {
+    let events = detail["ledger"].as_array().map_or(&[][..], Vec::as_slice);
+    let asked = events.iter().rposition(|event| event["intention"]["action"].get("look").is_some());
+    asked < events.iter().rposition(|event| event["event"] == "facts_read")
 }
 
 pub(crate) fn verdict(detail: &Value, gate: &str) -> Value {

@@ -8,7 +8,7 @@ mod scene;
 mod told;
 
 pub use self::scene::{ACCOUNT, REGION, commit, commit_facts, image, name, repository, tag};
-pub use self::told::Ending;
+pub use self::told::{Ending, lines};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -19,7 +19,7 @@ const MOST_BODY: usize = 4 << 20;
 const MOST_EVIDENCE: usize = 120;
 
 /// Requests at once.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 
 /// A Service that is asked.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,6 +9,7 @@ pub mod jobs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use portcullis_domain::names::{Seq, ServiceName, TargetId};
 use portcullis_domain::policy::{Colour, Test, TestKind};
 use portcullis_domain::time::Timestamp;
@@ -17,7 +18,7 @@ use serde_json::Value as Json;
 
 use crate::client::{Client, kinds};
 use crate::objects::{COLOUR, coloured, name};
-use http::{Through, smoke};
+use http::{AT_ONCE, Through, smoke};
 use jobs::{JobTest, clean_up};
 
 /// Runs a test against these colours, or looks at the one that runs.
@@ -32,9 +33,11 @@ pub async fn test(
     test: &Test,
     against: &BTreeMap<ServiceName, Colour>,
 ) -> PortResult<TestResult> {
+    let all: Vec<_> = against.iter().map(|(service, colour)| front(client, namespace, service, *colour)).collect();
+    let found: Vec<Front> = stream::iter(all).buffered(AT_ONCE).try_collect().await?;
     let mut fronts = BTreeMap::new();
-    for (service, colour) in against {
-        match front(client, namespace, service, *colour).await? {
+    for ((service, colour), front) in against.iter().zip(found) {
+        match front {
             Front::Of(through) => {
                 fronts.insert(service.clone(), (*colour, through));
             }

@@ -18,9 +18,6 @@ use crate::objects::{COLOUR, colour_of, coloured, name};
 use crate::problems::{self, evidence, is_over};
 use crate::weights::{self, Way};
 
-/// The first pause between two readings; each that follows is twice as long.
-const PAUSE: Duration = Duration::from_millis(100);
-
 /// A look at a workload, as soon as it is what was asked for, and after `wait` whatever it is. `ready` counts pods of the
 /// digest that was asked for; where none may be left, every pod that is there, also those that only finish what they have.
 /// Where the Service sends to this colour, a pod counts once the endpoint slices have it, and addresses of others that they
@@ -32,14 +29,14 @@ pub async fn look(
     ask: &AwaitReady,
     wait: Duration,
 ) -> PortResult<Found> {
-    let (begun, mut pause) = (Instant::now(), PAUSE);
+    let begun = Instant::now();
     loop {
         let (picture, mut found) = glance(readings, target, namespace, ask).await?;
         let is_there = found.stamp.is_some();
         let is_so = if ask.replicas == 0 { found.ready == 0 } else { found.ready >= ask.replicas };
-        if is_there && !is_so && begun.elapsed() + pause <= wait {
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+        let next = readings.next_beat();
+        if is_there && !is_so && next <= begun + wait {
+            tokio::time::sleep_until(next).await;
             continue;
         }
         if let Part::Workload(colour) = ask.object.part

@@ -3,15 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_domain::names::ServiceName;
 use portcullis_domain::policy::Colour;
 use serde_json::Value as Json;
+use tokio::time::Instant;
 
 use super::{MOST_NAMED, Picture, objects, read_pods, workload};
 use crate::client::together::Together;
 use crate::client::{Client, Kind, Listed, Selector, kinds};
 use crate::error::ApiError;
+
+/// Whoever waits for something looks again on the same beat, so that they look together.
+const BEAT: Duration = Duration::from_millis(200);
 
 type Pictures = BTreeMap<ServiceName, Picture>;
 
@@ -19,6 +24,7 @@ type Pictures = BTreeMap<ServiceName, Picture>;
 #[derive(Clone)]
 pub struct Readings {
     client: Client,
+    since: Instant,
     shared: Arc<Rooms>,
 }
 
@@ -33,12 +39,18 @@ struct Rooms {
 impl Readings {
     /// Of this cluster. Clones share.
     pub fn of(client: Client) -> Self {
-        Self { client, shared: Arc::default() }
+        Self { client, since: Instant::now(), shared: Arc::default() }
     }
 
     /// The cluster.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// When to look again.
+    pub(crate) fn next_beat(&self) -> Instant {
+        let beats = self.since.elapsed().as_millis() / BEAT.as_millis();
+        self.since + BEAT * u32::try_from(beats + 1).unwrap_or(u32::MAX)
     }
 
     /// A service's Deployments, Service, and what has its weights.

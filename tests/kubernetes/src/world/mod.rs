@@ -42,8 +42,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub use self::guard::{Guard, Watched};
 pub use self::scene::{Edit, Scene, Served};
-pub use self::told::Ending;
 pub use self::traffic::Traffic;
+pub use portcullis_engine::memory::world::Ending;
 
 use crate::cluster::{Cluster, Namespace};
 use crate::images::{self, Behaviour, Image};

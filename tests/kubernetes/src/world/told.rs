@@ -4,30 +4,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use portcullis_domain::action::{Action, Found, ObjectKey, Purpose};
-use portcullis_domain::event::{End, Event, What};
+use portcullis_domain::event::{Event, What};
 use portcullis_domain::names::{ReleaseId, Seq};
 use portcullis_domain::target::{Phase, Release, Target};
 use portcullis_domain::time::Timestamp;
+use portcullis_engine::memory::world::{Ending, lines};
 use portcullis_tests::wait::LIFE;
 
 use super::World;
 
-/// The longest line of a story, and how many of the last ones are told.
-const MOST_LINE: usize = 300;
+/// So many lines of a story are told, the last ones.
 const MOST_LINES: usize = 80;
-
-/// How a release ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// It was verified live (and its window may still be open).
-    Live,
-    /// What served before serves again.
-    RolledBack,
-    /// It ended before it was live.
-    Settled(End),
-    /// A person took things as they were.
-    Resolved,
-}
 
 impl World<'_> {
     /// The state of the target.
@@ -137,20 +124,9 @@ impl World<'_> {
     /// The last lines of the ledger.
     pub async fn story(&self) -> String {
         let events = self.events().await;
-        let from = events.first().map_or(0, |event| event.at.0);
-        let last = &events[events.len().saturating_sub(MOST_LINES)..];
-        let lines = last.iter().map(|event| {
-            let what = match &event.what {
-                What::Judged { judgement, .. } => judgement.gates.iter().fold("Judged".to_owned(), |line, gate| {
-                    format!("{line} | {} {}: {}", gate.gate, gate.verdict, gate.why)
-                }),
-                what => format!("{what:?}"),
-            };
-            let short: String = what.chars().take(MOST_LINE).collect();
-            let after = event.at.0 - from;
-            format!("{:>6}.{:03}s {:>4} {short}\n", after / 1_000, after % 1_000, event.seq)
-        });
-        lines.collect()
+        let all = lines(&events);
+        let skipped = events.len().saturating_sub(MOST_LINES);
+        all.split_inclusive('\n').skip(skipped).collect()
     }
 
     /// Checks what must hold whatever happened: after a way back began nothing of that release moved forward; one

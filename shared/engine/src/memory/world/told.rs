@@ -7,7 +7,7 @@ use portcullis_domain::target::{Phase, Release, Target};
 use super::{World, image, name};
 
 /// The longest line of a story.
-const MOST_LINE: usize = 260;
+const MOST_LINE: usize = 300;
 
 /// How a release ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,19 +79,23 @@ impl World {
 
     /// The ledger as one line per event.
     pub async fn story(&self) -> String {
-        let events = self.events().await;
-        let from = events.first().map_or(0, |event| event.at.0);
-        let lines = events.iter().map(|event| {
-            let what = match &event.what {
-                What::Judged { judgement, .. } => judgement.gates.iter().fold("Judged".to_owned(), |line, gate| {
-                    format!("{line} | {} {}: {}", gate.gate, gate.verdict, gate.why)
-                }),
-                what => format!("{what:?}"),
-            };
-            let short: String = what.chars().take(MOST_LINE).collect();
-            let after = event.at.0 - from;
-            format!("{:>6}.{:03}s {:>4} {short}\n", after / 1_000, after % 1_000, event.seq)
-        });
-        lines.collect()
+        lines(&self.events().await)
     }
+}
+
+/// Events as one line each, with the time since the first one.
+pub fn lines(events: &[Event]) -> String {
+    let from = events.first().map_or(0, |event| event.at.0);
+    let line = |event: &Event| {
+        let what = match &event.what {
+            What::Judged { judgement, .. } => judgement.gates.iter().fold("Judged".to_owned(), |line, gate| {
+                format!("{line} | {} {}: {}", gate.gate, gate.verdict, gate.why)
+            }),
+            what => format!("{what:?}"),
+        };
+        let short: String = what.chars().take(MOST_LINE).collect();
+        let after = event.at.0 - from;
+        format!("{:>6}.{:03}s {:>4} {short}\n", after / 1_000, after % 1_000, event.seq)
+    };
+    events.iter().map(line).collect()
 }
