@@ -18,6 +18,10 @@ use crate::objects::{COLOUR, colour_of, coloured, name};
 use crate::problems::{self, evidence, is_over};
 use crate::weights::{self, Way};
 
+/// How soon is looked again at first, and twice as long each time up to the beat: a controller needs some 10 ms to see a write,
+/// and that is all that a claim waits for on the way back.
+const SOON: Duration = Duration::from_millis(25);
+
 /// A look at a workload, as soon as it is what was asked for, and after `wait` whatever it is. `ready` counts pods of the
 /// digest that was asked for; where none may be left, every pod that is there, also those that only finish what they have.
 /// Where the Service sends to this colour, a pod counts once the endpoint slices have it, and addresses of others that they
@@ -29,14 +33,15 @@ pub async fn look(
     ask: &AwaitReady,
     wait: Duration,
 ) -> PortResult<Found> {
-    let begun = Instant::now();
+    let (begun, mut pause) = (Instant::now(), SOON);
     loop {
         let (picture, mut found) = glance(readings, target, namespace, ask).await?;
         let is_there = found.stamp.is_some();
         let is_so = if ask.replicas == 0 { found.ready == 0 } else { found.ready >= ask.replicas };
-        let next = readings.next_beat();
+        let next = (Instant::now() + pause).min(readings.next_beat());
         if is_there && !is_so && next <= begun + wait {
             tokio::time::sleep_until(next).await;
+            pause *= 2;
             continue;
         }
         if let Part::Workload(colour) = ask.object.part
