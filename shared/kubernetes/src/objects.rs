@@ -25,6 +25,9 @@ pub const SERVICE: &str = "portcullis.dev/service";
 /// Label of every object of ours: which application it is of.
 pub const APPLICATION: &str = "portcullis.dev/application";
 
+/// Kubernetes' own label of endpoint slices: which Service they are of.
+pub const SERVICE_OF_SLICE: &str = "kubernetes.io/service-name";
+
 /// Annotation: the digest that the last write of ours put there.
 pub const RELEASED: &str = "portcullis.dev/released-digest";
 /// Annotation: the digest before that, where the write changed it. The way back of a rolling update.

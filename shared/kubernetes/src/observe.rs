@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 
 use crate::client::{Client, Kind, Selector, kinds};
 use crate::error::{ApiError, Why};
-use crate::objects::{ADOPTED, COLOUR, SERVICE, annotation, colour_of, coloured, label, name};
+use crate::objects::{ADOPTED, COLOUR, SERVICE, SERVICE_OF_SLICE, annotation, colour_of, coloured, label, name};
 use crate::weights::Way;
 pub use found::{Said, found, found_traffic, is_observed, observe, said_by_front, said_by_traffic, said_by_workload};
 pub use look::{Serving, look, serving};
@@ -157,12 +157,13 @@ pub async fn pods(client: &Client, namespace: &str, workload: &Workload) -> Resu
     Ok(pods)
 }
 
-fn named<'a>(services: impl Iterator<Item = &'a ServiceName>) -> Selector {
-    let names: Vec<&str> = services.map(ServiceName::as_str).collect();
+/// Objects whose label names one of these; of too many to be named, all that have the label.
+fn named<'a>(label: &str, names: impl Iterator<Item = &'a str>) -> Selector {
+    let names: Vec<&str> = names.collect();
     if names.len() > MOST_NAMED {
-        return Selector::labels(SERVICE);
+        return Selector::labels(label);
     }
-    Selector::labels(format!("{SERVICE} in ({})", names.join(",")))
+    Selector::labels(format!("{label} in ({})", names.join(",")))
 }
 
 /// Objects of these names: one by one where they are few, else by a list.
@@ -206,7 +207,7 @@ async fn objects(
     if services.is_empty() {
         return Ok(pictures);
     }
-    let ours = named(services.iter());
+    let ours = named(SERVICE, services.iter().map(ServiceName::as_str));
     let (deployments, fronts) = tokio::join!(
         client.list(&kinds::DEPLOYMENTS, Some(namespace), &ours),
         client.list(&kinds::SERVICES, Some(namespace), &ours),
@@ -294,7 +295,7 @@ async fn read_pods(
     namespace: &str,
     pictures: &mut BTreeMap<ServiceName, Picture>,
 ) -> Result<(), ApiError> {
-    let ours = named(pictures.keys());
+    let ours = named(SERVICE, pictures.keys().map(ServiceName::as_str));
     let plain: Vec<Workload> =
         pictures.values().filter_map(|picture| picture.blue.clone()).filter(|workload| workload.plain).collect();
     let mut pods = if plain.len() > FEW {
@@ -323,7 +324,7 @@ pub async fn picture(client: &Client, namespace: &str, service: &ServiceName) ->
     let services = BTreeSet::from([service.clone()]);
     let mut picture = pictures(client, namespace, &services).await?.remove(service).unwrap_or_default();
     let everything = Selector::default();
-    let of_service = Selector::labels(format!("kubernetes.io/service-name={service}"));
+    let of_service = Selector::labels(format!("{SERVICE_OF_SLICE}={service}"));
     let (autoscalers, budgets, slices) = tokio::join!(
         client.list(&kinds::AUTOSCALERS, Some(namespace), &everything),
         client.list(&kinds::BUDGETS, Some(namespace), &everything),

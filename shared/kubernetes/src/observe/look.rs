@@ -14,7 +14,7 @@ use super::found::{found_workload, is_observed, ready, unclear};
 use super::{Picture, Readings, Workload};
 use crate::client::{Client, Selector, kinds};
 use crate::error::ApiError;
-use crate::objects::{COLOUR, colour_of, coloured, name};
+use crate::objects::{COLOUR, SERVICE_OF_SLICE, colour_of, coloured, name};
 use crate::problems::{self, evidence, is_over};
 use crate::weights::{self, Way};
 
@@ -33,9 +33,12 @@ pub async fn look(
     ask: &AwaitReady,
     wait: Duration,
 ) -> PortResult<Found> {
+    let Part::Workload(colour) = ask.object.part else {
+        return Err(unclear(&ask.object, namespace, "only a workload becomes ready".into()));
+    };
     let (begun, mut pause) = (Instant::now(), SOON);
     loop {
-        let (picture, mut found) = glance(readings, target, namespace, ask).await?;
+        let (picture, mut found) = glance(readings, target, namespace, ask, colour).await?;
         let is_there = found.stamp.is_some();
         let is_so = if ask.replicas == 0 { found.ready == 0 } else { found.ready >= ask.replicas };
         let next = (Instant::now() + pause).min(readings.next_beat());
@@ -44,9 +47,7 @@ pub async fn look(
             pause *= 2;
             continue;
         }
-        if let Part::Workload(colour) = ask.object.part
-            && let Some(workload) = picture.workload(colour).filter(|_| found.ready < ask.replicas)
-        {
+        if let Some(workload) = picture.workload(colour).filter(|_| found.ready < ask.replicas) {
             let there = picture.pods_of(workload);
             let evidence = evidence(readings.client(), namespace, &there).await;
             if !evidence.is_empty() {
@@ -63,10 +64,8 @@ async fn glance(
     target: &TargetId,
     namespace: &str,
     ask: &AwaitReady,
+    colour: Colour,
 ) -> PortResult<(Picture, Found)> {
-    let Part::Workload(colour) = ask.object.part else {
-        return Err(unclear(&ask.object, namespace, "only a workload becomes ready".into()));
-    };
     let service = &ask.object.service;
     let picture = readings.picture(namespace, service).await?;
     let Some(workload) = picture.workload(colour) else { return Ok((picture, Found::default())) };
@@ -131,7 +130,7 @@ pub async fn serving(
     service: &str,
     is_own: impl Fn(&str) -> bool,
 ) -> Result<Serving, ApiError> {
-    let selector = Selector::labels(format!("kubernetes.io/service-name={service}"));
+    let selector = Selector::labels(format!("{SERVICE_OF_SLICE}={service}"));
     Ok(count(&client.list(&kinds::ENDPOINT_SLICES, Some(namespace), &selector).await?.items, is_own))
 }
 

@@ -10,10 +10,11 @@ use portcullis_domain::policy::Colour;
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::{MOST_NAMED, Picture, objects, read_pods, workload};
+use super::{Picture, carrier, named, objects, read_pods, workload};
 use crate::client::together::Together;
 use crate::client::{Client, Kind, Listed, Selector, kinds};
 use crate::error::ApiError;
+use crate::objects::{SERVICE_OF_SLICE, label};
 
 /// Whoever waits for something looks again on the same beat, so that they look together.
 const BEAT: Duration = Duration::from_millis(200);
@@ -75,18 +76,13 @@ impl Readings {
 
     /// The endpoint slices of a Service.
     pub(crate) async fn slices(&self, namespace: &str, service: &str) -> Result<Vec<Json>, ApiError> {
-        const OF: &str = "kubernetes.io/service-name";
         let (client, of) = (self.client.clone(), namespace.to_owned());
         let read = move |services: BTreeSet<String>| async move {
-            let selector = if services.len() > MOST_NAMED {
-                Selector::labels(OF)
-            } else {
-                Selector::labels(format!("{OF} in ({})", services.into_iter().collect::<Vec<_>>().join(",")))
-            };
+            let selector = named(SERVICE_OF_SLICE, services.iter().map(String::as_str));
             Ok(client.list(&kinds::ENDPOINT_SLICES, Some(&of), &selector).await?.items)
         };
         let all = self.shared.slices.ask(namespace, service.to_owned(), read).await?;
-        Ok(all.iter().filter(|slice| crate::objects::label(slice, OF) == Some(service)).cloned().collect())
+        Ok(all.iter().filter(|slice| label(slice, SERVICE_OF_SLICE) == Some(service)).cloned().collect())
     }
 
     /// Everything of a kind.
@@ -111,7 +107,7 @@ async fn one_or_many(client: &Client, namespace: &str, services: &BTreeSet<Servi
     );
     let mut picture = Picture { blue: blue?, green: green?, traffic: traffic?, ..Picture::default() };
     if let Some(front) = &picture.traffic {
-        picture.carrier = super::carrier(client, namespace, front).await?;
+        picture.carrier = carrier(client, namespace, front).await?;
     }
     Ok(BTreeMap::from([(service.clone(), picture)]))
 }
