@@ -11,10 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use portcullis_embedded::local::client::Connection;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -163,14 +161,14 @@ impl Load {
     }
 }
 
-/// A request's end.
-struct Ended {
-    /// The digest and the status; or why there is none.
-    answer: Result<(String, StatusCode), String>,
+/// How far a request is.
+struct Progress {
+    at: &'static str,
     reopened: bool,
 }
 
-type Connection = SendRequest<Empty<Bytes>>;
+/// A pod's digest and the status; or why there is none.
+type Answer = Result<(String, StatusCode), String>;
 
 impl Shared {
     async fn send(self: Arc<Self>, kind: Kind, stop: watch::Receiver<bool>) {
@@ -179,27 +177,25 @@ impl Shared {
             let allowed = self.allowed.lock().unwrap().clone();
             let began = Instant::now();
             let patience = self.options.patience;
-            let ended = timeout(patience, self.ask(kind, &mut kept)).await.unwrap_or_else(|_| Ended {
-                answer: Err(format!("no answer within {} s", patience.as_secs())),
-                reopened: false,
+            let mut progress = Progress { at: "", reopened: false };
+            let answer = timeout(patience, self.ask(kind, &mut kept, &mut progress)).await.unwrap_or_else(|_| {
+                let again = if progress.reopened { ", sent anew" } else { "" };
+                Err(format!("no answer within {} s: {}{again}", patience.as_secs(), progress.at))
             });
-            if ended.answer.is_err() {
+            if answer.is_err() {
                 kept = None;
             }
-            self.count(kind, ended, &allowed, began.elapsed());
+            self.count(kind, answer, progress.reopened, &allowed, began.elapsed());
             sleep(self.options.pause).await;
         }
     }
 
-    async fn ask(&self, kind: Kind, kept: &mut Option<Connection>) -> Ended {
-        let mut reopened = false;
+    async fn ask(&self, kind: Kind, kept: &mut Option<Connection<Empty<Bytes>>>, progress: &mut Progress) -> Answer {
         loop {
+            progress.at = "connecting";
             let (mut connection, fresh) = match kept.take() {
                 Some(connection) => (connection, false),
-                None => match self.connect().await {
-                    Ok(connection) => (connection, true),
-                    Err(why) => return Ended { answer: Err(format!("not connected: {why}")), reopened },
-                },
+                None => (Connection::to(self.to).await.map_err(|why| format!("not connected: {why}"))?, true),
             };
             let slow = format!("/?ms={}", self.options.slow_for.as_millis());
             let mut request =
@@ -208,41 +204,29 @@ impl Shared {
                 request = request.header("connection", "close");
             }
             let request = request.body(Empty::new()).expect("the path and the headers are valid");
-            let sent = match connection.ready().await {
-                Ok(()) => connection.send_request(request).await,
-                Err(error) => Err(error),
-            };
-            let response = match sent {
+            progress.at = "waiting for the answer";
+            let response = match connection.send(request).await {
                 Ok(response) => response,
                 Err(_) if !fresh => {
-                    reopened = true;
+                    progress.reopened = true;
                     continue;
                 }
-                Err(error) => return Ended { answer: Err(format!("broken off: {error}")), reopened },
+                Err(failed) => return Err(format!("broken off: {}", failed.why)),
             };
             let status = response.status();
             let digest = response.headers().get("x-digest").and_then(|digest| digest.to_str().ok()).map(str::to_owned);
-            if let Err(error) = response.into_body().collect().await {
-                return Ended { answer: Err(format!("broken off within the answer: {error}")), reopened };
-            }
+            progress.at = "within the answer";
+            let body = response.into_body().collect().await;
+            body.map_err(|error| format!("broken off within the answer: {error}"))?;
             if kind == Kind::Kept {
                 *kept = Some(connection);
             }
-            let answer = digest.map(|digest| (digest, status));
-            return Ended { answer: answer.ok_or_else(|| format!("answered {} by no pod", status.as_u16())), reopened };
+            let digest = digest.ok_or_else(|| format!("answered {} by no pod", status.as_u16()))?;
+            return Ok((digest, status));
         }
     }
 
-    async fn connect(&self) -> Result<Connection, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(self.to).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // How it ends is seen by whoever sends on it.
-        tokio::spawn(connection);
-        Ok(sender)
-    }
-
-    fn count(&self, kind: Kind, ended: Ended, allowed_before: &Allowed, took: Duration) {
+    fn count(&self, kind: Kind, answer: Answer, reopened: bool, allowed_before: &Allowed, took: Duration) {
         let allowed_now = self.allowed.lock().unwrap().clone();
         let (name, asked_for) = match kind {
             Kind::Kept => ("kept", Duration::ZERO),
@@ -252,9 +236,9 @@ impl Shared {
         let mut report = self.report.lock().unwrap();
         let report = &mut *report;
         report.sent += 1;
-        report.reopened += u64::from(ended.reopened);
+        report.reopened += u64::from(reopened);
         *report.kinds.entry(name).or_default() += 1;
-        let why = match ended.answer {
+        let why = match answer {
             Ok((digest, status)) => {
                 let wrong = |allowed: &Allowed| allowed.as_ref().is_some_and(|allowed| !allowed.contains(&digest));
                 report.wrong += u64::from(wrong(allowed_before) && wrong(&allowed_now));

@@ -24,7 +24,6 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
-use hyper::client::conn::http1 as client;
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -34,8 +33,9 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ListParams, ObjectList};
 use kube::core::DynamicObject;
 use kube::{Api, Client};
+use portcullis_embedded::local::client::Connection;
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -257,16 +257,11 @@ async fn pass_on(request: Request<Incoming>, target: Option<SocketAddr>) -> Resp
         response
     };
     let Some(target) = target else { return failed(StatusCode::SERVICE_UNAVAILABLE) };
-    let Ok(stream) = TcpStream::connect(target).await else { return failed(StatusCode::BAD_GATEWAY) };
-    let _ = stream.set_nodelay(true);
-    let Ok((mut pod, connection)) = client::handshake(TokioIo::new(stream)).await else {
-        return failed(StatusCode::BAD_GATEWAY);
-    };
-    tokio::spawn(connection);
+    let Ok(mut pod) = Connection::to(target).await else { return failed(StatusCode::BAD_GATEWAY) };
     let mut to_pod = Request::get(request.uri().path_and_query().map_or("/", |path| path.as_str()));
     to_pod = to_pod.header("host", "service").header("connection", "close");
     let to_pod = to_pod.body(Empty::<Bytes>::new()).unwrap();
-    match pod.send_request(to_pod).await {
+    match pod.send(to_pod).await {
         Ok(answer) => {
             let (mut parts, body) = answer.into_parts();
             // That was between the two of them.

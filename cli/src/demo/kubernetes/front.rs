@@ -18,15 +18,14 @@ use axum::http::HeaderValue;
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use portcullis_domain::action::Window;
 use portcullis_domain::policy::Metric;
 use portcullis_domain::time::{Millis, Timestamp};
 use portcullis_embedded::clock::SystemClock;
+use portcullis_embedded::local::client::Connection;
 use portcullis_engine::ports::Clock as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// A kept connection is given up after so many requests.
@@ -69,7 +68,7 @@ pub(super) struct Front {
 }
 
 struct Kept {
-    sender: SendRequest<Empty<Bytes>>,
+    connection: Connection<Empty<Bytes>>,
     used: u32,
     generation: u64,
 }
@@ -139,8 +138,8 @@ impl Front {
         {
             return Ok(answer);
         }
-        let sender = connect(address).await.map_err(|error| format!("not connected: {error}"))?;
-        let new = Kept { sender, used: 0, generation };
+        let connection = Connection::to(address).await.map_err(|error| format!("not connected: {error}"))?;
+        let new = Kept { connection, used: 0, generation };
         self.on(new, path).await?.ok_or_else(|| "broken off before an answer".to_owned())
     }
 
@@ -148,10 +147,7 @@ impl Front {
     async fn on(&self, mut kept: Kept, path: &str) -> Result<Option<(StatusCode, Option<HeaderValue>, Bytes)>, String> {
         let request = Request::get(path).header("host", "portcullis-demo").body(Empty::new());
         let request = request.map_err(|error| format!("not sent: {error}"))?;
-        if kept.sender.ready().await.is_err() {
-            return Ok(None);
-        }
-        let Ok(response) = kept.sender.send_request(request).await else { return Ok(None) };
+        let Ok(response) = kept.connection.send(request).await else { return Ok(None) };
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, MOST).collect().await.map_err(|error| format!("broken off: {error}"))?;
         kept.used += 1;
@@ -168,15 +164,6 @@ impl Front {
             answers.pop_front();
         }
     }
-}
-
-async fn connect(address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // How it ends is seen by whoever sends on it.
-    tokio::spawn(connection);
-    Ok(sender)
 }
 
 /// Sends one request on. What no build answered is a 502 without a version: the load counts it as lost.

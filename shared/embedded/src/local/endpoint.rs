@@ -6,16 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::client::Connection;
 use super::held;
 
 /// A connection to a pod on which a request may be sent.
-pub(super) type Sender = SendRequest<Incoming>;
+pub(super) type Sender = Connection<Incoming>;
 
 /// A ready pod's address with what is on its way to it.
 #[derive(Debug)]
@@ -101,7 +99,7 @@ impl Entered {
             let pooled = held(&self.0.pool).pop();
             let (mut sender, fresh) = match pooled {
                 Some(sender) => (sender, false),
-                None => match self.connect().await {
+                None => match Connection::to(self.0.addr).await {
                     Ok(sender) => (sender, true),
                     Err(error) => {
                         tracing::debug!(addr = %self.0.addr, %error, "a pod could not be reached");
@@ -109,18 +107,12 @@ impl Entered {
                     }
                 },
             };
-            if sender.ready().await.is_err() {
-                if fresh {
-                    return Err(Unanswered::Unsent(request.into()));
-                }
-                continue;
-            }
-            match sender.try_send_request(request).await {
+            match sender.send(request).await {
                 Ok(response) => return Ok((response, sender)),
-                Err(mut failed) => match failed.take_message() {
-                    Some(unsent) if fresh => return Err(Unanswered::Unsent(unsent.into())),
-                    Some(unsent) => request = unsent,
-                    None => return Err(Unanswered::Lost(failed.into_error().to_string())),
+                Err(failed) => match failed.unsent {
+                    Some(unsent) if fresh => return Err(Unanswered::Unsent(unsent)),
+                    Some(unsent) => request = *unsent,
+                    None => return Err(Unanswered::Lost(failed.why)),
                 },
             }
         }
@@ -131,17 +123,5 @@ impl Entered {
         if !sender.is_closed() && !self.0.draining.load(Ordering::SeqCst) {
             held(&self.0.pool).push(sender);
         }
-    }
-
-    async fn connect(&self) -> Result<Sender, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(self.0.addr).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to a pod ended early");
-            }
-        });
-        Ok(sender)
     }
 }

@@ -8,16 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use portcullis_domain::time::{Millis, Timestamp};
 use serde::Serialize;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::client::Connection;
 use super::http::told_to_stop;
 use super::{held, now};
 
@@ -160,8 +158,6 @@ enum Ended {
     Lost(String),
 }
 
-type Connection = SendRequest<Empty<Bytes>>;
-
 impl Shared {
     fn elapsed(&self) -> Millis {
         Millis(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
@@ -194,12 +190,12 @@ impl Shared {
     }
 
     /// Sends one request, on a new connection if the kept one was closed before anything was sent on it.
-    async fn ask(&self, connection: &mut Option<Connection>) -> Ended {
+    async fn ask(&self, kept: &mut Option<Connection<Empty<Bytes>>>) -> Ended {
         loop {
-            let (mut sender, fresh) = match connection.take() {
-                Some(sender) => (sender, false),
-                None => match self.connect().await {
-                    Ok(sender) => (sender, true),
+            let (mut connection, fresh) = match kept.take() {
+                Some(connection) => (connection, false),
+                None => match Connection::to(self.addr).await {
+                    Ok(connection) => (connection, true),
                     Err(why) => return Ended::Lost(format!("not connected: {why}")),
                 },
             };
@@ -208,15 +204,10 @@ impl Shared {
                 Ok(request) => request,
                 Err(error) => return Ended::Lost(format!("not sent: {error}")),
             };
-            let sent = match sender.ready().await {
-                Ok(()) => sender.try_send_request(request).await,
-                Err(_) if !fresh => continue,
-                Err(error) => return Ended::Lost(format!("not sent: {error}")),
-            };
-            let response = match sent {
+            let response = match connection.send(request).await {
                 Ok(response) => response,
-                Err(failed) if !fresh && failed.message().is_some() => continue,
-                Err(failed) => return Ended::Lost(format!("broken off: {}", failed.into_error())),
+                Err(failed) if !fresh && failed.unsent.is_some() => continue,
+                Err(failed) => return Ended::Lost(format!("broken off: {}", failed.why)),
             };
             let status = response.status();
             let version = response.headers().get("x-version").and_then(|version| version.to_str().ok());
@@ -224,21 +215,12 @@ impl Shared {
             if let Err(error) = response.into_body().collect().await {
                 return Ended::Lost(format!("broken off within the answer: {error}"));
             }
-            *connection = Some(sender);
+            *kept = Some(connection);
             return match version {
                 Some(version) => Ended::Answered { version, status },
                 None => Ended::Lost(format!("answered {} by no build", status.as_u16())),
             };
         }
-    }
-
-    async fn connect(&self) -> Result<Connection, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(self.addr).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // How it ends is seen by whoever sends on it.
-        tokio::spawn(connection);
-        Ok(sender)
     }
 
     fn count(&self, ended: Ended, allowed_before: &Allowed) {

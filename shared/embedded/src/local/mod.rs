@@ -6,6 +6,7 @@
 //! in `fence`, the pods' life in `deployment` and `pod`, the Service in `route` and `proxy`.
 
 mod build;
+pub mod client;
 mod cluster;
 mod deployment;
 mod endpoint;

@@ -10,15 +10,14 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
 use portcullis_domain::digest::Digest;
 use portcullis_domain::names::ServiceName;
 use portcullis_domain::policy::Colour;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::build::{Build, Images};
+use super::client::Connection;
 use super::endpoint::Endpoint;
 use super::http;
 
@@ -203,20 +202,12 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Response<Ful
 /// Asks a pod directly, past the Service. An error says what came instead of a status from 200 to 299.
 pub(super) async fn get(addr: SocketAddr, path: &str) -> Result<(), String> {
     let uri: Uri = path.parse().map_err(|error| format!("{path:?} is no path: {error}"))?;
-    let stream = TcpStream::connect(addr).await.map_err(|error| format!("it cannot be reached: {error}"))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| format!("it speaks no HTTP: {error}"))?;
-    let connection = tokio::spawn(connection);
+    let mut connection = Connection::to(addr).await.map_err(|error| format!("it cannot be reached: {error}"))?;
     let request = Request::builder().uri(uri).header("host", "localhost").body(Empty::<Bytes>::new());
     let request = request.map_err(|error| format!("{path:?} cannot be asked for: {error}"))?;
-    let answered = sender.send_request(request).await;
-    drop(sender);
-    let result = match answered {
+    match connection.send(request).await {
         Ok(response) if response.status().is_success() => Ok(()),
         Ok(response) => Err(format!("it answered {}", response.status().as_u16())),
-        Err(error) => Err(format!("it did not answer: {error}")),
-    };
-    connection.abort();
-    result
+        Err(failed) => Err(format!("it did not answer: {}", failed.why)),
+    }
 }

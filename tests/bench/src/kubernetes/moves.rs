@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::Request;
-use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
@@ -18,6 +17,7 @@ use portcullis_domain::action::{Action, Purpose};
 use portcullis_domain::event::What;
 use portcullis_domain::names::ReleaseId;
 use portcullis_domain::time::Timestamp;
+use portcullis_embedded::local::client::Connection;
 use portcullis_kubernetes::objects::{COLOUR, SERVICE};
 use portcullis_tests_kubernetes::cluster::Cluster;
 use portcullis_tests_kubernetes::fault_proxy::FaultProxy;
@@ -26,7 +26,6 @@ use portcullis_tests_kubernetes::load::LoadOptions;
 use portcullis_tests_kubernetes::samples::read;
 use portcullis_tests_kubernetes::world::{Ending, Scene, World};
 use serde_json::json;
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::{median, number};
@@ -200,15 +199,11 @@ impl Drop for Prober {
 }
 
 async fn ask(to: std::net::SocketAddr) -> Result<String> {
-    let stream = TcpStream::connect(to).await?;
-    stream.set_nodelay(true)?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
+    let mut connection = Connection::to(to).await.map_err(|error| anyhow::anyhow!(error))?;
     let request =
         Request::get("/").header("host", "service").header("connection", "close").body(Empty::<Bytes>::new())?;
-    let answer = sender.send_request(request).await?;
+    let answer = connection.send(request).await.map_err(|unanswered| anyhow::anyhow!(unanswered.why))?;
     let digest = answer.headers().get("x-digest").context("answered by no pod")?.to_str()?.to_owned();
     answer.into_body().collect().await?;
-    connection.abort();
     Ok(digest)
 }

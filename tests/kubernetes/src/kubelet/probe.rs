@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use portcullis_embedded::local::client::Connection;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
@@ -127,15 +127,10 @@ fn port_of(port: &IntOrString, container: &Container) -> Option<u16> {
 /// As a kubelet does: any status from 200 to 399 passes.
 async fn get(to: SocketAddr, path: &str) -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| format!("Get \"http://{to}{path}\": {error}");
-    let stream = TcpStream::connect(to).await.map_err(|error| failed(&error))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
-    let connection = tokio::spawn(connection);
+    let mut connection = Connection::to(to).await.map_err(|error| failed(&error))?;
     let request = Request::get(path).header("host", to.to_string()).header("connection", "close");
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| failed(&error))?;
-    let answered = sender.send_request(request).await.map_err(|error| failed(&error));
-    connection.abort();
-    match answered?.status() {
+    match connection.send(request).await.map_err(|unanswered| failed(&unanswered.why))?.status() {
         status if (StatusCode::OK..StatusCode::BAD_REQUEST).contains(&status) => Ok(()),
         status => Err(format!("HTTP probe failed with statuscode: {}", status.as_u16())),
     }
