@@ -4,6 +4,7 @@ mod ask;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portcullis_domain::action::Bundle;
 use portcullis_domain::digest::Digest;
 use portcullis_domain::event::Event;
 use portcullis_domain::facts::AlarmFact;
@@ -17,6 +18,26 @@ use portcullis_domain::verdict::Judgement;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::ask::{Answered, Ask, Asked, MOST_WORDS, StopAsk, StopWords};
+
+/// One service's manifests that were given with a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GivenManifests {
+    /// The service.
+    pub(crate) service: ServiceName,
+    /// Hash of their text.
+    pub(crate) hash: Digest,
+    /// Whether they were given by this very request; none = they were only asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) new: Option<bool>,
+}
+
+impl GivenManifests {
+    /// What was found in the store.
+    pub(crate) fn of(found: BTreeMap<ServiceName, (Bundle, String)>) -> Vec<Self> {
+        let one = |(service, (bundle, _)): (_, (Bundle, _))| Self { service, hash: bundle.hash, new: None };
+        found.into_iter().map(one).collect()
+    }
+}
 
 /// Where a release is, or how it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

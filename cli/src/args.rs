@@ -15,8 +15,8 @@ use portcullis_domain::names::{AlarmName, AppName, EnvName, TargetId};
 
 pub(crate) use self::adapters::{AdapterFlags, Adapters, Bucket};
 pub(crate) use self::cluster::{
-    Admission, Backup, Change, Cluster, DirectArgs, Doctor, Enforce, Environment, Kube, Rbac, ReadCluster, Restore,
-    Store, Wants, Whose,
+    Admission, Backup, Change, Cluster, DirectArgs, Doctor, Enforce, Environment, Keeping, Kube, Manifests, Rbac,
+    ReadCluster, Restore, Store, Wants, Whose,
 };
 pub(crate) use self::families::{Person, Policy, Quarantine, Release};
 pub(crate) use self::simulate::{Found, Promoted, Simulate};
@@ -230,6 +230,9 @@ pub(crate) enum Command {
     /// Look at backups, verify them, and bring them back.
     #[command(subcommand)]
     Backup(Backup),
+    /// Manifests that come with a commit: what its release makes pods from.
+    #[command(subcommand)]
+    Manifests(Manifests),
     /// People and their tokens (on the server's machine).
     #[command(subcommand)]
     Person(Person),
@@ -371,10 +374,6 @@ pub(crate) struct Serve {
     /// With --cluster kubeconfig: where. Without --context, each environment's `cluster:` names its context.
     #[command(flatten)]
     pub(crate) kube: Kube,
-    /// With --cluster kubeconfig or eks: what services are made of that the cluster does not have yet, as
-    /// DIR/APP/ENV/SERVICE.yaml, each a Deployment and, unless it is a worker, its Service.
-    #[arg(long, value_name = "DIR", env = "PORTCULLIS_MANIFESTS")]
-    pub(crate) manifests: Option<PathBuf>,
     /// The form of the log on stderr.
     #[arg(long, value_enum, default_value_t = LogForm::Text, env = "PORTCULLIS_LOG")]
     pub(crate) log: LogForm,

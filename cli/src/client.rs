@@ -7,12 +7,14 @@ use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::Client as Hyper;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use portcullis_domain::names::{ReleaseId, TargetId};
+use portcullis_domain::names::{CommitSha, ReleaseId, ServiceName, TargetId};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Answered, Ask, ErrorAnswer, ReleaseDetail, ReleaseSummary, State, StopAsk, StopAt, TargetSummary};
+use crate::api::{
+    Answered, Ask, ErrorAnswer, GivenManifests, ReleaseDetail, ReleaseSummary, State, StopAsk, StopAt, TargetSummary,
+};
 use crate::exit;
 
 /// The environment variable that holds a person's token.
@@ -129,6 +131,23 @@ impl Client {
     /// Asks for something.
     pub(crate) async fn command(&self, target: &TargetId, ask: &Ask) -> anyhow::Result<Answered> {
         self.post(&format!("/api/targets/{}/{}/commands", target.app, target.env), ask).await
+    }
+
+    /// Gives one service's manifests with a commit.
+    pub(crate) async fn give_manifests(
+        &self,
+        target: &TargetId,
+        commit: &CommitSha,
+        service: &ServiceName,
+        text: String,
+    ) -> anyhow::Result<GivenManifests> {
+        let path = format!("/api/targets/{}/{}/manifests/{commit}/{service}", target.app, target.env);
+        read(&self.send(Method::PUT, &path, Some(text.into_bytes())).await?)
+    }
+
+    /// What was given with a commit.
+    pub(crate) async fn manifests(&self, target: &TargetId, commit: &CommitSha) -> anyhow::Result<Vec<GivenManifests>> {
+        self.get(&format!("/api/targets/{}/{}/manifests/{commit}", target.app, target.env)).await
     }
 
     /// Puts a stop on a scope, or lifts it.

@@ -1,4 +1,4 @@
-//! Where backups are read: a data directory, or S3.
+//! Where backups and manifests are kept: a data directory, or S3.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::args::Store;
 use crate::exit;
 use crate::layout::Layout;
 
-/// Opens the store that the flags name, to read from it.
+/// Opens the store that the flags name.
 ///
 /// # Errors
 /// None is named, there is no such directory, or AWS cannot be asked.
@@ -21,15 +21,15 @@ pub(crate) async fn open(store: &Store) -> anyhow::Result<Arc<dyn Blobs>> {
             // Opening makes it, and a mistyped directory would only look empty.
             if !directory.is_dir() {
                 return Err(exit::not_found(format!(
-                    "there are no backups in {}: name a server's data directory with --data, or a place in S3 with --blobs",
+                    "{} is no server's data directory: name one with --data, or a place in S3 with --blobs",
                     data.display()
                 )));
             }
             Ok(Arc::new(FileBlobs::new(&directory)?))
         }
-        (None, None) => Err(exit::usage(
-            "where are the backups? Say --data DIR (a server's data directory) or --blobs s3://BUCKET/PREFIX",
-        )),
+        (None, None) => {
+            Err(exit::usage("where? Say --data DIR (a server's data directory) or --blobs s3://BUCKET/PREFIX"))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use portcullis_domain::names::{ServiceName, TargetId};
+use portcullis_domain::names::{CommitSha, ServiceName, TargetId};
 use portcullis_domain::time::Millis;
 
 use super::Bucket;
@@ -198,6 +198,47 @@ pub(crate) struct Store {
     /// A place in S3, as s3://BUCKET/PREFIX; it counts where both are said, as it does for `serve`.
     #[arg(long, value_name = "S3", env = "PORTCULLIS_BLOBS", help_heading = "Where")]
     pub(crate) blobs: Option<Bucket>,
+}
+
+/// Where manifests are kept.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Keeping {
+    /// A running server's address. The person is the one whose token is in PORTCULLIS_TOKEN.
+    #[arg(long, value_name = "URL", env = "PORTCULLIS_SERVER", help_heading = "Where")]
+    pub(crate) server: Option<String>,
+    /// Or where it keeps them.
+    #[command(flatten)]
+    pub(crate) store: Store,
+}
+
+/// Manifests that come with a commit: what its release makes pods from.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Example, in a pipeline, before the images are pushed:\n  \
+    portcullis manifests give shop/production --commit \"$GITHUB_SHA\" deploy/production --blobs s3://BUCKET/")]
+pub(crate) enum Manifests {
+    /// Give a directory of them with a commit: SERVICE.yaml each, with a Deployment and, unless it is a worker, its
+    /// Service. Doing it again changes nothing; others are refused: a commit does not change.
+    Give {
+        /// The environment, as APP/ENV.
+        target: TargetId,
+        /// The commit, with all of its characters.
+        #[arg(long)]
+        commit: CommitSha,
+        /// The directory.
+        directory: PathBuf,
+        #[command(flatten)]
+        keeping: Keeping,
+    },
+    /// What was given with a commit.
+    List {
+        /// The environment, as APP/ENV.
+        target: TargetId,
+        /// The commit, or its beginning.
+        #[arg(long)]
+        commit: CommitSha,
+        #[command(flatten)]
+        keeping: Keeping,
+    },
 }
 
 /// Look at backups, and bring them back.

@@ -6,6 +6,7 @@ mod control;
 mod direct;
 mod freeze;
 mod glass;
+mod manifests;
 mod people;
 mod policy;
 mod release;
@@ -30,6 +31,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Policy(command) => policy::run(command, out),
         Command::Cluster(command) => Box::pin(cluster::run(command, out)).await,
         Command::Backup(command) => Box::pin(backup::run(command, out)).await,
+        Command::Manifests(command) => manifests::run(command, out).await,
         Command::Init { file, from } if from.from_cluster => init::from_cluster(&file, &from, out).await,
         Command::Init { file, .. } => init::run(&file, out),
         Command::Replay { events, policy } => replay::run(&events, &policy, out),

@@ -378,7 +378,6 @@ async fn stack(flags: &Demo, ground: Option<&Ground>, screen: Screen) -> anyhow:
         screen,
         adapters: Adapters::default(),
         cluster: ground.map_or(On::Local, |ground| On::Elsewhere(ground.elsewhere())),
-        kubernetes: portcullis_kubernetes::cluster::Options::default(),
     })
     .await?;
     Ok((stack, token))

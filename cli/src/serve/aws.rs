@@ -60,12 +60,7 @@ impl Aws {
     ///
     /// # Errors
     /// The ledger's table cannot be read.
-    pub(super) async fn replace(
-        &self,
-        adapters: &Adapters,
-        kubernetes: &Options,
-        ports: &mut Ports,
-    ) -> anyhow::Result<()> {
+    pub(super) async fn replace(&self, adapters: &Adapters, ports: &mut Ports) -> anyhow::Result<()> {
         if let Some(table) = &adapters.table {
             ports.ledger = Arc::new(DynamoLedger::open(self.clients.dynamodb(), table).await?);
         }
@@ -82,7 +77,7 @@ impl Aws {
         }
         if adapters.eks {
             let access = ClusterAccess::new(self.roles.clone(), ports.clock.clone());
-            ports.cluster = Arc::new(KubernetesCluster::new(Source::Access(Arc::new(access)), kubernetes.clone()));
+            ports.cluster = Arc::new(KubernetesCluster::new(Source::Access(Arc::new(access)), Options::default()));
         }
         if adapters.cloudwatch {
             ports.metrics = Arc::new(CloudWatch::new(self.roles.clone()));

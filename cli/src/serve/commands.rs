@@ -49,14 +49,14 @@ pub(crate) async fn scope(
     Ok(Json(stop))
 }
 
-/// Only people that some policy speaks of may stop releases.
-fn known(app: &super::http::App, who: &Subject) -> Result<(), Failure> {
+/// Only people that some policy speaks of may stop releases, or give manifests.
+pub(super) fn known(app: &super::http::App, who: &Subject) -> Result<(), Failure> {
     let speaks = acting::is_known(&app.ports.policies.all(), who);
     let words = || format!("{who} is in no policy; add them under people: or to a group");
     if speaks { Ok(()) } else { Err(Failure::new(StatusCode::CONFLICT, words())) }
 }
 
-fn target((app, env): &(String, String)) -> Result<TargetId, Failure> {
+pub(super) fn target((app, env): &(String, String)) -> Result<TargetId, Failure> {
     let wrong = |error: portcullis_domain::names::InvalidName| Failure::not_found(error.to_string());
     Ok(TargetId { app: AppName::new(app).map_err(wrong)?, env: EnvName::new(env).map_err(wrong)? })
 }

@@ -6,16 +6,17 @@ use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use portcullis_domain::names::Subject;
 use portcullis_embedded::people::People;
+use portcullis_engine::bundles;
 use portcullis_engine::ports::Ports;
 use portcullis_engine::recorder::{RecordError, Recorder};
 
 use super::metrics::Counters;
 use super::token::{EventsTokens, bearer};
-use super::{commands, events, reading};
+use super::{commands, events, given, reading};
 use crate::api::ErrorAnswer;
 use crate::view::Library;
 
@@ -52,6 +53,12 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/releases/{id}", get(reading::release))
         .route("/api/scopes", get(reading::scopes).post(commands::scope))
         .route("/api/targets/{app}/{env}/commands", post(commands::command))
+        .route("/api/targets/{app}/{env}/manifests/{commit}", get(given::list))
+        .route(
+            "/api/targets/{app}/{env}/manifests/{commit}/{service}",
+            // One byte more is taken, so that what is too large is refused in words.
+            put(given::give).layer(DefaultBodyLimit::max(bundles::MOST_BYTES + 1)),
+        )
         .fallback(|| async { Failure::not_found("there is nothing here; the API begins at /api/releases") })
         .method_not_allowed_fallback(|| async {
             Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this address takes another method")

@@ -31,19 +31,19 @@ impl Elsewhere {
     ///
     /// # Errors
     /// There is no such file or context.
-    pub(crate) async fn of(kube: &Kube, options: Options) -> anyhow::Result<Self> {
+    pub(crate) async fn of(kube: &Kube) -> anyhow::Result<Self> {
         if kube.context.is_none() {
             let file = kubeconfig::file(kube.kubeconfig.as_deref())?;
             if !file.is_file() {
                 return Err(exit::usage(format!("there is no kubeconfig {}: say --kubeconfig FILE", file.display())));
             }
-            let cluster = KubernetesCluster::new(Source::Kubeconfig(file), options);
+            let cluster = KubernetesCluster::new(Source::Kubeconfig(file), Options::default());
             return Ok(Self::new(Arc::new(cluster), Arc::new(Unmeasured)));
         }
         let context = Context::of(kube, Otherwise::Nothing)?;
         let client = context.client().await?;
         let one = Arc::new(One::new(context.name));
-        let cluster = KubernetesCluster::new(Source::One(client, one.clone()), options);
+        let cluster = KubernetesCluster::new(Source::One(client, one.clone()), Options::default());
         Ok(Self { cluster: Arc::new(cluster), metrics: Arc::new(Unmeasured), one: Some(one) })
     }
 

@@ -7,11 +7,11 @@ mod aws;
 mod commands;
 #[cfg(feature = "aws")]
 mod events;
+mod given;
 mod http;
 mod in_force;
 pub(crate) mod kubernetes;
 pub(crate) mod log;
-mod manifests;
 mod metrics;
 mod notices;
 mod reading;
@@ -44,7 +44,6 @@ use portcullis_engine::ports::{Cluster, Ledger as _, Metrics, Notices, Ports};
 use portcullis_engine::reader;
 use portcullis_engine::recorder::Recorder;
 use portcullis_engine::sweep::Sweep;
-use portcullis_kubernetes::cluster::Options;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -52,7 +51,6 @@ use tokio::task::JoinHandle;
 use self::http::App;
 use self::in_force::InForce;
 use self::kubernetes::{Elsewhere, Unmeasured};
-use self::manifests::Manifests;
 use self::metrics::Counters;
 use self::token::EventsTokens;
 use crate::args::{self, Adapters, ServeCluster};
@@ -99,8 +97,6 @@ pub(crate) struct StackOptions {
     pub(crate) adapters: Adapters,
     /// The cluster.
     pub(crate) cluster: On,
-    /// How clusters of Kubernetes are written.
-    pub(crate) kubernetes: Options,
 }
 
 /// A running server.
@@ -170,7 +166,7 @@ impl Stack {
         };
         #[cfg(feature = "aws")]
         if let Some(aws) = &aws {
-            aws.replace(&options.adapters, &options.kubernetes, &mut ports).await?;
+            aws.replace(&options.adapters, &mut ports).await?;
         }
         ports.ledger = Arc::new(Counting::new(ports.ledger.clone(), counters.appends.clone()));
         let readers: Vec<(String, Arc<dyn Notices>)> = vec![
@@ -329,15 +325,6 @@ pub(crate) async fn run(flags: args::Serve, screen: Screen) -> anyhow::Result<()
     let tokens = EventsTokens::from_env()?;
     let local_metrics = flags.adapters.says_local_metrics();
     let adapters = flags.adapters.chosen(flags.cluster)?;
-    let kubernetes = match (&flags.manifests, flags.cluster) {
-        (Some(_), ServeCluster::Local) => {
-            return Err(exit::usage(
-                "--manifests means nothing on the local cluster: say --cluster kubeconfig or eks, too",
-            ));
-        }
-        (Some(directory), _) => Options { bundles: Some(Arc::new(Manifests::read(directory)?)), ..Options::default() },
-        (None, _) => Options::default(),
-    };
     let cluster = match flags.cluster {
         ServeCluster::Local | ServeCluster::Eks if flags.kube.context.is_some() => {
             return Err(exit::usage("--context means nothing without --cluster kubeconfig: say both"));
@@ -349,7 +336,7 @@ pub(crate) async fn run(flags: args::Serve, screen: Screen) -> anyhow::Result<()
                  say --metrics cloudwatch, or leave --metrics out and watch readiness only",
             ));
         }
-        ServeCluster::Kubeconfig => On::Elsewhere(Elsewhere::of(&flags.kube, kubernetes.clone()).await?),
+        ServeCluster::Kubeconfig => On::Elsewhere(Elsewhere::of(&flags.kube).await?),
         // AWS's adapter takes its place, as for everything that is chosen there.
         ServeCluster::Eks => On::Elsewhere(Elsewhere::new(Arc::new(Absent), Arc::new(Unmeasured))),
     };
@@ -361,7 +348,6 @@ pub(crate) async fn run(flags: args::Serve, screen: Screen) -> anyhow::Result<()
         screen,
         adapters: adapters.clone(),
         cluster,
-        kubernetes,
     };
     let stack = Stack::start(options).await?;
     warn_of(&adapters, flags.cluster, &stack.ports.policies.all());

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use hyper::{Method, StatusCode};
 use portcullis_domain::names::Subject;
-use portcullis_kubernetes::cluster::Options;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
@@ -88,7 +87,6 @@ fn options(directory: &Path) -> StackOptions {
         screen: Screen::PLAIN,
         adapters: Adapters::default(),
         cluster: On::Local,
-        kubernetes: Options::default(),
     }
 }
 
@@ -338,4 +336,46 @@ fn a_server_says_plainly_what_it_cannot_measure() {
     assert_eq!(told(&none, ServeCluster::Eks), on_kubernetes, "a cluster measures nothing, however it is reached");
     let alb = set(&POLICY.replace("preset: local", "preset: alb"));
     assert_eq!(warnings(&cloudwatch, ServeCluster::Kubeconfig, &alb), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_are_given_with_a_commit_once_and_listed_by_its_beginning() {
+    const MANIFEST: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec:\n  selector: {matchLabels: {app: x}}\n  \
+        template:\n    metadata: {labels: {app: x}}\n    spec: {containers: [{name: x, image: registry/x}]}\n";
+    let server = Server::start().await;
+    let (kofi, commit) = (server.person("kofi"), "a1".repeat(20));
+    let at = |target: &str, commit: &str, service: &str| format!("/api/targets/{target}/manifests/{commit}/{service}");
+    let path = at("volteryde/production", &commit, "nestjs-service");
+    let put = async |client: &Client, path: &str, text: &str| {
+        client.send(Method::PUT, path, Some(text.as_bytes().to_vec())).await.unwrap()
+    };
+    for new in [true, false] {
+        let answer = put(&kofi, &path, MANIFEST).await;
+        assert_eq!((answer.status, &body(&answer)["new"]), (StatusCode::OK, &json!(new)));
+    }
+    let listed = kofi.send(Method::GET, "/api/targets/volteryde/production/manifests/a1a1a1a1", None).await.unwrap();
+    assert_eq!(body(&listed)[0]["service"], "nestjs-service");
+    let (too_large, other) = ("#".repeat(256 * 1024 + 1), MANIFEST.replace("registry/x", "registry/y"));
+    for (path, text, status, words) in [
+        (path.clone(), other.as_str(), StatusCode::CONFLICT, "in a commit of their own"),
+        (path.clone(), "kind: Secret\napiVersion: v1\n", StatusCode::BAD_REQUEST, "it holds Secret"),
+        (path.clone(), &too_large, StatusCode::BAD_REQUEST, "no Deployment"),
+        (
+            at("volteryde/production", "a1a1a1a1", "nestjs-service"),
+            MANIFEST,
+            StatusCode::BAD_REQUEST,
+            "no whole commit",
+        ),
+        (at("volteryde/production", &commit, "Jobs"), MANIFEST, StatusCode::BAD_REQUEST, ""),
+        (at("volteryde/production", &commit, "jobs"), MANIFEST, StatusCode::NOT_FOUND, "has no service jobs"),
+        (at("volteryde/staging", &commit, "nestjs-service"), MANIFEST, StatusCode::NOT_FOUND, "no policy has"),
+    ] {
+        let answer = put(&kofi, &path, text).await;
+        let said = body(&answer)["error"].as_str().unwrap_or_default().to_owned();
+        assert!(answer.status == status && said.contains(words), "{path}: {} {said}", answer.status);
+    }
+    let nobody = put(&server.person("nobody"), &path, MANIFEST).await;
+    assert_eq!(nobody.status, StatusCode::CONFLICT, "a stranger gives nothing");
+    assert_eq!(put(&server.client("x"), &path, MANIFEST).await.status, StatusCode::UNAUTHORIZED);
+    server.stack.stop().await;
 }

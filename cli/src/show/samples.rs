@@ -194,6 +194,7 @@ fn traffic(name: &str, green: u16, purpose: Purpose) -> Action {
         from: Vec::new(),
         to: Value::Traffic { green },
         purpose,
+        bundle: None,
     })
 }
 

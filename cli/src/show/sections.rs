@@ -202,6 +202,10 @@ pub(crate) fn services(view: &ReleaseDetail, screen: Screen) -> String {
                 if let Some(moved) = release.moved_tags.get(name) {
                     this = format!("{this}, its tag moved to {}", moved.short());
                 }
+                let given = release.facts.as_ref().and_then(|facts| facts.bundles.get(name));
+                if given.is_some_and(|given| given.differs) {
+                    this = format!("{this}, other manifests");
+                }
                 let before = live.and_then(|live| release.facts.as_ref()?.images.get(&live.digest)?.size);
                 (this, artifact.size.zip(before).map_or_else(String::new, |(new, old)| size_change(new, old)))
             }

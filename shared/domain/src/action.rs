@@ -169,6 +169,18 @@ pub struct Write {
     pub to: Value,
     /// Why, for people and for the ledger's reader.
     pub purpose: Purpose,
+    /// What the colour is made from; none = from what serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Bundle>,
+}
+
+/// The manifests of one service that were given with a commit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Bundle {
+    /// Where the text is stored.
+    pub key: String,
+    /// Its hash.
+    pub hash: Digest,
 }
 
 /// Why an object is written.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::{Found, ObjectKey};
+use crate::action::{Bundle, Found, ObjectKey};
 use crate::digest::Digest;
 use crate::names::{AlarmName, CommitSha, EnvName, Identity, ReleaseId, ServiceName, Tag};
 use crate::policy::Severity;
@@ -163,6 +163,9 @@ pub struct Facts {
     pub objects: BTreeMap<ObjectKey, Found>,
     /// Hash of each service's manifest as it would be applied.
     pub manifests: BTreeMap<ServiceName, Digest>,
+    /// The manifests that were given with the commit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bundles: BTreeMap<ServiceName, BundleFact>,
     /// What another environment says it verified; none = it was not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted: Option<Promoted>,
@@ -182,10 +185,20 @@ impl Facts {
             && self.commit == other.commit
             && self.objects.iter().map(still).eq(other.objects.iter().map(still))
             && self.manifests == other.manifests
+            && self.bundles == other.bundles
             && self.promoted == other.promoted
             && self.room == other.room
             && self.missing == other.missing
     }
+}
+
+/// A service's manifests as they were given with a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BundleFact {
+    /// Where they are, and what they are.
+    pub bundle: Bundle,
+    /// Whether they say anything else than what serves now.
+    pub differs: bool,
 }
 
 /// An object without its passing numbers: ready counts come and go without a decision changing.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::{Fence, Found, Intention, ObjectKey, Stamp, Value};
+use crate::action::{Bundle, Fence, Found, Intention, ObjectKey, Stamp, Value};
 use crate::digest::Digest;
 use crate::event::Reason;
 use crate::facts::{AlarmFact, Artifact, CommitFacts, Facts};
@@ -255,6 +255,9 @@ pub struct Release {
     /// It can not be undone: an automatic rollback becomes a question.
     #[serde(default)]
     pub forward_only: bool,
+    /// The manifests given with the commit, as they were when it began.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bundles: BTreeMap<ServiceName, Bundle>,
     /// What the source said of the commit at the opening.
     pub commit_facts: Option<CommitFacts>,
     /// Where it is in its life.

@@ -9,6 +9,7 @@
 
 pub mod absent;
 pub mod breaker;
+pub mod bundles;
 pub mod codec;
 #[cfg(any(test, feature = "memory"))]
 pub mod contract;

@@ -9,14 +9,15 @@ mod measure;
 
 use std::collections::BTreeSet;
 
-use portcullis_domain::action::{Action, Fence, Intention, Outcome};
+use portcullis_domain::action::{Action, Fence, Intention, Outcome, Write};
 use portcullis_domain::names::{Seq, ServiceName, TargetId};
+use portcullis_domain::policy::Place;
 use portcullis_domain::target::Target;
 use portcullis_domain::time::{Millis, Timestamp};
 
-use crate::codec;
 use crate::core::next;
 use crate::ports::{PortError, PortResult, Ports, TestResult, Written};
+use crate::{bundles, codec};
 
 /// How long a running test is left alone before it is asked again.
 const TEST_POLL: Millis = Millis::seconds(1);
@@ -47,7 +48,7 @@ pub async fn perform(ports: &Ports, target: &TargetId, state: &Target, seq: Seq,
         }
         Action::Write(write) => {
             let fence = Fence { ledger: ports.ledger.id(), epoch: state.epoch_at(seq), seq };
-            ports.cluster.write(target, &intention.place, write, &fence).await.map(|written| {
+            written(ports, target, &intention.place, write, &fence).await.map(|written| {
                 Performed::Outcome(match written {
                     Written::Done => Outcome::Written,
                     Written::Drift(found) => Outcome::Drift(found),
@@ -74,6 +75,12 @@ pub async fn perform(ports: &Ports, target: &TargetId, state: &Target, seq: Seq,
         }
     };
     done.unwrap_or_else(|error| failed(&error))
+}
+
+async fn written(ports: &Ports, target: &TargetId, place: &Place, write: &Write, fence: &Fence) -> PortResult<Written> {
+    let Some(bundle) = &write.bundle else { return ports.cluster.write(target, place, write, fence).await };
+    let text = bundles::read(&*ports.blobs, bundle).await?;
+    ports.cluster.write_from(target, place, write, fence, &text).await
 }
 
 /// When an outstanding intention is due: its own moment, or for a measurement the end of the next window, once its

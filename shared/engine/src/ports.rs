@@ -308,6 +308,15 @@ pub trait Access: Send + Sync {
     async fn bearer(&self, place: &Place) -> PortResult<Bearer>;
 }
 
+/// What given manifests come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bundled {
+    /// Hash of what would be applied, as [`Cluster::manifests`] takes it of what is live.
+    pub hash: Digest,
+    /// Whether it is anything else than what is live.
+    pub differs: bool,
+}
+
 /// What a test came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TestResult {
@@ -318,6 +327,8 @@ pub enum TestResult {
     /// It is still running: ask again.
     Running,
 }
+
+const TAKES_NONE: &str = "this cluster takes no manifests";
 
 /// The cluster that a target runs on.
 #[async_trait]
@@ -340,6 +351,28 @@ pub trait Cluster: Send + Sync {
     /// whose fence is lower than `fence` (or its own earlier write, which is written again); changes value and fence in one atomic
     /// step conditional on what was read; reads back.
     async fn write(&self, target: &TargetId, place: &Place, write: &Write, fence: &Fence) -> PortResult<Written>;
+    /// What the manifests that were given with a commit come to, and into `objects` what that changes of what was
+    /// observed: what is not there yet can be made from them. Fails for what could not be applied.
+    async fn bundles(
+        &self,
+        target: &TargetId,
+        _place: &Place,
+        _texts: &BTreeMap<ServiceName, String>,
+        _objects: &mut BTreeMap<ObjectKey, Found>,
+    ) -> PortResult<BTreeMap<ServiceName, Bundled>> {
+        Err(PortError::new(format!("reading the manifests given for {target}"), TAKES_NONE))
+    }
+    /// The same as [`Cluster::write`] for a workload that is made from these manifests.
+    async fn write_from(
+        &self,
+        _target: &TargetId,
+        _place: &Place,
+        write: &Write,
+        _fence: &Fence,
+        _text: &str,
+    ) -> PortResult<Written> {
+        Err(PortError::new(format!("making {}", write.object), TAKES_NONE))
+    }
     /// How many more pods of the size of these services' the place has room for; none = the cluster does not say.
     async fn room(&self, _target: &TargetId, _place: &Place) -> PortResult<Option<u32>> {
         Ok(None)

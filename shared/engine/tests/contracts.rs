@@ -48,6 +48,7 @@ async fn the_cluster_keeps_its_contract() {
         target: "shop/production".parse().unwrap(),
         place: World::policy().place,
         service: ServiceName::new("api").unwrap(),
+        manifests: None,
         digests: [Digest::of(b"one"), Digest::of(b"two")],
     })
     .await;

@@ -272,9 +272,18 @@ impl Client {
 
     /// Makes an object that must not be there yet.
     pub async fn create(&self, kind: &Kind, namespace: &str, object: &Json) -> Result<Json, ApiError> {
+        self.created(kind, namespace, object, "").await
+    }
+
+    /// What would be made of an object that must not be there yet: with the defaults, or with the refusal.
+    pub async fn would_create(&self, kind: &Kind, namespace: &str, object: &Json) -> Result<Json, ApiError> {
+        self.created(kind, namespace, object, "&dryRun=All").await
+    }
+
+    async fn created(&self, kind: &Kind, namespace: &str, object: &Json, dry: &str) -> Result<Json, ApiError> {
         let name = object["metadata"]["name"].as_str();
         let asked = Asked { verb: "create", kind, namespace: scope(kind, namespace), name };
-        let path = format!("{}?fieldManager={FIELD_MANAGER}", kind.path(Some(namespace), None));
+        let path = format!("{}?fieldManager={FIELD_MANAGER}{dry}", kind.path(Some(namespace), None));
         let content = Some(("application/json", encoded(&asked, object)?));
         self.json(Call { asked, method: Method::POST, path, content, accept: None, most: None }).await
     }

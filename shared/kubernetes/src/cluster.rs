@@ -10,16 +10,16 @@ use portcullis_domain::action::{AwaitReady, Fence, Found, ObjectKey, Write};
 use portcullis_domain::digest::Digest;
 use portcullis_domain::names::{Seq, ServiceName, TargetId};
 use portcullis_domain::policy::{Colour, Place, Test};
-use portcullis_engine::ports::{Access, Cluster, Exported, PortError, PortResult, TestResult, Written};
+use portcullis_engine::ports::{Access, Bundled, Cluster, Exported, PortError, PortResult, TestResult, Written};
 use serde_json::Value as Json;
 use tokio::sync::Mutex;
 
 use crate::backup::seal::Recipient;
 use crate::backup::wire::Wire;
 use crate::backup::{self, Export, Wanted};
-use crate::bundle::Bundles;
+use crate::bundle::Bundle;
 use crate::client::{Client, ClientOptions, Kind, kinds};
-use crate::manifests::manifests;
+use crate::manifests::{bundled, manifests};
 use crate::observe::Readings;
 use crate::room::room;
 use crate::write::Writer;
@@ -80,8 +80,6 @@ impl One {
 pub struct Options {
     /// How clusters are asked.
     pub client: ClientOptions,
-    /// What is made where nothing is.
-    pub bundles: Option<Arc<dyn Bundles>>,
     /// Whether a Service's selector is switched behind a load balancer that loses requests then.
     pub selector_everywhere: bool,
 }
@@ -166,6 +164,53 @@ fn needed(export: &Export, target: &TargetId, secrets: bool) -> Result<(), Strin
     })
 }
 
+/// Says of a service that is not there how many pods it will have, or that nothing can make it.
+fn can_be_made(objects: &mut BTreeMap<ObjectKey, Found>, service: &ServiceName, bundle: Option<&Bundle>) {
+    let colours = [Colour::Blue, Colour::Green].map(|colour| ObjectKey::workload(service, colour));
+    let is_absent = |found: &Found| Found { wanted: None, ..found.clone() } == Found::default();
+    if !colours.iter().all(|key| objects.get(key).is_some_and(is_absent)) {
+        return;
+    }
+    let why = format!(
+        "there is no Deployment {service}, and no manifest to make it from: give one with the commit \
+         (`portcullis manifests give`)"
+    );
+    let problems = &mut objects.entry(ObjectKey::traffic(service)).or_default().problems;
+    problems.retain(|problem| *problem != why);
+    let Some(bundle) = bundle else {
+        problems.push(why);
+        return;
+    };
+    for key in colours {
+        objects.entry(key).or_default().wanted = Some(observe::replicas(&bundle.deployment));
+    }
+}
+
+impl KubernetesCluster {
+    async fn written(
+        &self,
+        target: &TargetId,
+        place: &Place,
+        write: &Write,
+        fence: &Fence,
+        given: Option<&Bundle>,
+    ) -> PortResult<Written> {
+        let Reached { readings, autoscalers } = self.reached(place).await?;
+        let writer = Writer {
+            client: readings.client(),
+            readings: &readings,
+            target,
+            namespace: &place.namespace,
+            write,
+            fence,
+            autoscalers: &autoscalers,
+            given,
+            selector_everywhere: self.options.selector_everywhere,
+        };
+        writer.run().await
+    }
+}
+
 #[async_trait]
 impl Cluster for KubernetesCluster {
     async fn observe(
@@ -176,21 +221,7 @@ impl Cluster for KubernetesCluster {
     ) -> PortResult<BTreeMap<ObjectKey, Found>> {
         let mut found = observe::observe(&self.client(place).await?, target, &place.namespace, services).await?;
         for service in services {
-            let is_absent =
-                |colour| found.get(&ObjectKey::workload(service, colour)).is_none_or(|it| *it == Found::default());
-            if !(is_absent(Colour::Blue) && is_absent(Colour::Green)) {
-                continue;
-            }
-            if let Some(bundle) = self.options.bundles.as_ref().and_then(|bundles| bundles.bundle(target, service)) {
-                for colour in [Colour::Blue, Colour::Green] {
-                    found.entry(ObjectKey::workload(service, colour)).or_default().wanted =
-                        Some(observe::replicas(&bundle.deployment));
-                }
-            } else {
-                let why =
-                    format!("there is no Deployment {service}, and no manifest to make it from (`serve --manifests`)");
-                found.entry(ObjectKey::traffic(service)).or_default().problems.push(why);
-            }
+            can_be_made(&mut found, service, None);
         }
         Ok(found)
     }
@@ -206,19 +237,38 @@ impl Cluster for KubernetesCluster {
     }
 
     async fn write(&self, target: &TargetId, place: &Place, write: &Write, fence: &Fence) -> PortResult<Written> {
-        let Reached { readings, autoscalers } = self.reached(place).await?;
-        let writer = Writer {
-            client: readings.client(),
-            readings: &readings,
-            target,
-            namespace: &place.namespace,
-            write,
-            fence,
-            autoscalers: &autoscalers,
-            bundles: self.options.bundles.as_deref(),
-            selector_everywhere: self.options.selector_everywhere,
-        };
-        writer.run().await
+        self.written(target, place, write, fence, None).await
+    }
+
+    async fn bundles(
+        &self,
+        target: &TargetId,
+        place: &Place,
+        texts: &BTreeMap<ServiceName, String>,
+        objects: &mut BTreeMap<ObjectKey, Found>,
+    ) -> PortResult<BTreeMap<ServiceName, Bundled>> {
+        let mut given = BTreeMap::new();
+        for (service, text) in texts {
+            let read = Bundle::parse(text)
+                .map_err(|error| PortError::new(format!("{service}: {}", error.doing), error.found))?;
+            given.insert(service.clone(), read);
+        }
+        let bundled = bundled(&self.client(place).await?, target, &place.namespace, &given).await?;
+        for (service, bundle) in &given {
+            can_be_made(objects, service, Some(bundle));
+        }
+        Ok(bundled)
+    }
+
+    async fn write_from(
+        &self,
+        target: &TargetId,
+        place: &Place,
+        write: &Write,
+        fence: &Fence,
+        text: &str,
+    ) -> PortResult<Written> {
+        self.written(target, place, write, fence, Some(&Bundle::parse(text)?)).await
     }
 
     async fn room(&self, target: &TargetId, place: &Place) -> PortResult<Option<u32>> {

@@ -174,6 +174,9 @@ impl State {
                 if self.objects.contains_key(&path) {
                     return refused(409, "AlreadyExists", "already exists");
                 }
+                if query.contains("dryRun=All") {
+                    return (201, body);
+                }
                 self.store(&path, body, Some(&Json::Null));
                 (201, self.objects[&path].clone())
             }

@@ -112,7 +112,8 @@ mod tests {
             ("a present object, nothing listed", &nothing, stamp(None, workload(1, 2)), Refuse),
         ] {
             let object = ObjectKey::workload(&ServiceName::new("s").unwrap(), Colour::Green);
-            let write = Write { object, from: from.clone(), to: workload(2, 4), purpose: Purpose::Deploy };
+            let write =
+                Write { object, from: from.clone(), to: workload(2, 4), purpose: Purpose::Deploy, bundle: None };
             assert_eq!(judge(found.as_ref(), &write, &"l/1/20".parse().unwrap()), expected, "{what}");
         }
     }

@@ -11,10 +11,14 @@ mod normal;
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_domain::digest::{Digest, FieldHasher};
-use portcullis_domain::names::ServiceName;
+use portcullis_domain::names::{ServiceName, TargetId};
+use portcullis_domain::policy::Colour;
+use portcullis_engine::ports::{Bundled, PortError, PortResult};
 use serde_json::Value as Json;
 
+use crate::bundle::Bundle;
 use crate::client::{Client, Selector, kinds};
+use crate::colour::Copy;
 use crate::error::{ApiError, Why};
 use crate::observe::{Picture, is_scaled_by, is_under, pictures};
 use normal::{autoscaler, budget, deployment, front};
@@ -86,25 +90,57 @@ fn field(hasher: &mut FieldHasher, value: &Json) {
 /// What a service's configuration counts as: per name a checksum; `absent`, or `not readable`.
 type Checksums = BTreeMap<(bool, String), String>;
 
-/// The hash of one service; none = it has no Deployment.
-fn hash(
-    service: &ServiceName,
-    picture: &Picture,
-    (autoscalers, budgets): (&[Json], &[Json]),
-    checksums: &Checksums,
-) -> Option<Digest> {
-    let live = live(picture)?;
-    let mut hasher = FieldHasher::new("portcullis kubernetes manifest 1");
-    field(&mut hasher, &deployment(live, service));
-    field(&mut hasher, &picture.traffic.as_ref().map_or(Json::Null, front));
-    field(&mut hasher, &autoscalers.iter().find(|one| is_scaled_by(live, one)).map_or(Json::Null, autoscaler));
-    field(&mut hasher, &budgets.iter().find(|one| is_under(live, one)).map_or(Json::Null, budget));
-    for wanted in configuration(&live["spec"]["template"]["spec"]) {
-        let (secret, name) = &wanted;
-        hasher.number(u64::from(*secret)).field(name.as_bytes());
-        hasher.field(checksums.get(&wanted).map_or("absent", String::as_str).as_bytes());
+/// What the hashes of services are of.
+struct Around {
+    pictures: BTreeMap<ServiceName, Picture>,
+    autoscalers: Vec<Json>,
+    budgets: Vec<Json>,
+    checksums: Checksums,
+}
+
+impl Around {
+    async fn read(client: &Client, namespace: &str, services: &BTreeSet<ServiceName>) -> Result<Self, ApiError> {
+        let everything = Selector::default();
+        let (pictures, autoscalers, budgets) = tokio::join!(
+            pictures(client, namespace, services),
+            client.list(&kinds::AUTOSCALERS, Some(namespace), &everything),
+            client.list(&kinds::BUDGETS, Some(namespace), &everything),
+        );
+        let (autoscalers, budgets) = (autoscalers?.items, budgets?.items);
+        Ok(Self { pictures: pictures?, autoscalers, budgets, checksums: Checksums::new() })
     }
-    Some(hasher.finish())
+
+    /// Reads the configuration that these Deployments name.
+    async fn with(mut self, client: &Client, namespace: &str, from: &[&Json]) -> Result<Self, ApiError> {
+        let pods = from.iter().map(|from| &from["spec"]["template"]["spec"]);
+        self.checksums = checksums(client, namespace, pods.flat_map(configuration).collect()).await?;
+        Ok(self)
+    }
+
+    /// The Deployment that a new colour of a service would be made from.
+    fn live(&self, service: &ServiceName) -> Option<&Json> {
+        self.pictures.get(service).and_then(live)
+    }
+
+    /// The hash of one service if it is made from this.
+    fn hash(&self, service: &ServiceName, from: &Json) -> Digest {
+        let first = |all: &'_ [Json], of: fn(&Json, &Json) -> bool, as_applied: fn(&Json) -> Json| {
+            let found = self.live(service).and_then(|live| all.iter().find(|one| of(live, one)));
+            found.map_or(Json::Null, as_applied)
+        };
+        let traffic = self.pictures.get(service).and_then(|picture| picture.traffic.as_ref());
+        let mut hasher = FieldHasher::new("portcullis kubernetes manifest 1");
+        field(&mut hasher, &deployment(from, service));
+        field(&mut hasher, &traffic.map_or(Json::Null, front));
+        field(&mut hasher, &first(&self.autoscalers, is_scaled_by, autoscaler));
+        field(&mut hasher, &first(&self.budgets, is_under, budget));
+        for wanted in configuration(&from["spec"]["template"]["spec"]) {
+            let (secret, name) = &wanted;
+            hasher.number(u64::from(*secret)).field(name.as_bytes());
+            hasher.field(self.checksums.get(&wanted).map_or("absent", String::as_str).as_bytes());
+        }
+        hasher.finish()
+    }
 }
 
 /// The Deployment that a new colour would be made from.
@@ -168,33 +204,69 @@ pub async fn manifests(
     namespace: &str,
     services: &BTreeSet<ServiceName>,
 ) -> Result<BTreeMap<ServiceName, Digest>, ApiError> {
-    let everything = Selector::default();
-    let (pictures, autoscalers, budgets) = tokio::join!(
-        pictures(client, namespace, services),
-        client.list(&kinds::AUTOSCALERS, Some(namespace), &everything),
-        client.list(&kinds::BUDGETS, Some(namespace), &everything),
-    );
-    let (pictures, autoscalers, budgets) = (pictures?, autoscalers?.items, budgets?.items);
-    let pods = pictures.values().filter_map(live).map(|live| &live["spec"]["template"]["spec"]);
-    let checksums = checksums(client, namespace, pods.flat_map(configuration).collect()).await?;
-    let hashes = pictures.iter().filter_map(|(service, picture)| {
-        Some((service.clone(), hash(service, picture, (&autoscalers, &budgets), &checksums)?))
+    let around = Around::read(client, namespace, services).await?;
+    let from: Vec<Json> = services.iter().filter_map(|service| around.live(service).cloned()).collect();
+    let around = around.with(client, namespace, &from.iter().collect::<Vec<_>>()).await?;
+    let hash = |service: &ServiceName| Some((service.clone(), around.hash(service, around.live(service)?)));
+    Ok(services.iter().filter_map(hash).collect())
+}
+
+/// What given manifests come to: the API server is asked what it would make of each, and makes nothing.
+///
+/// # Errors
+/// One of them would not be what runs, or the API server refuses it; what would be hashed cannot be read.
+pub async fn bundled(
+    client: &Client,
+    target: &TargetId,
+    namespace: &str,
+    given: &BTreeMap<ServiceName, Bundle>,
+) -> PortResult<BTreeMap<ServiceName, Bundled>> {
+    let around = Around::read(client, namespace, &given.keys().cloned().collect()).await?;
+    let mut made = BTreeMap::new();
+    for (service, bundle) in given {
+        let wrong = |found: String| PortError::new(format!("reading the manifests given for {service}"), found);
+        let front = around.pictures.get(service).and_then(|picture| picture.traffic.as_ref());
+        let from = bundle.over(service, around.live(service), front).map_err(wrong)?;
+        let copy = Copy { target, service, colour: Colour::Green };
+        let mut probe = copy.deployment(&from, &Digest::of(service.as_str().as_bytes())).map_err(wrong)?;
+        probe["metadata"]["name"] = format!("{service}-given").into();
+        let stored = match client.would_create(&kinds::DEPLOYMENTS, namespace, &probe).await {
+            Ok(stored) => stored,
+            // Where nothing may be made there is nobody to ask.
+            Err(error) if matches!(error.why, Why::Forbidden { .. }) => probe,
+            Err(error) => return Err(wrong(error.to_string())),
+        };
+        // As it would be stored; of whose colour it is does not count.
+        let mut from = from;
+        from["spec"]["template"] = stored["spec"]["template"].clone();
+        made.insert(service, from);
+    }
+    let all: Vec<Json> = given.keys().filter_map(|service| around.live(service).cloned()).collect();
+    let around = around.with(client, namespace, &made.values().chain(&all).collect::<Vec<_>>()).await?;
+    let bundled = made.into_iter().map(|(service, from)| {
+        let hash = around.hash(service, &from);
+        let differs = around.live(service).is_none_or(|live| around.hash(service, live) != hash);
+        (service.clone(), Bundled { hash, differs })
     });
-    Ok(hashes.collect())
+    Ok(bundled.collect())
 }
 
 #[cfg(test)]
 mod tests {
-    use portcullis_domain::policy::Colour;
     use serde_json::json;
 
     use super::*;
-    use crate::colour::Copy;
     use crate::fake::{deployment as plain, digest, service, target};
     use crate::observe::Workload;
 
     fn hashed(picture: &Picture, autoscalers: &[Json]) -> Option<Digest> {
-        hash(&service(), picture, (autoscalers, &[]), &Checksums::new())
+        hashed_with(picture, autoscalers, Checksums::new())
+    }
+
+    fn hashed_with(picture: &Picture, autoscalers: &[Json], checksums: Checksums) -> Option<Digest> {
+        let (pictures, autoscalers) = (BTreeMap::from([(service(), picture.clone())]), autoscalers.to_vec());
+        let around = Around { pictures, autoscalers, budgets: Vec::new(), checksums };
+        Some(around.hash(&service(), around.live(&service())?))
     }
 
     fn of(object: Json) -> Picture {
@@ -304,8 +376,7 @@ mod tests {
         object["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{ "configMapRef": { "name": "c" } }]);
         let picture = of(object);
         let with = |checksum: &str| {
-            let checksums = Checksums::from([((false, "c".to_owned()), checksum.to_owned())]);
-            hash(&service(), &picture, (&[], &[]), &checksums)
+            hashed_with(&picture, &[], Checksums::from([((false, "c".to_owned()), checksum.to_owned())]))
         };
         assert_eq!(with("1"), with("1"));
         assert_ne!(with("1"), with("2"));

@@ -18,7 +18,7 @@ use portcullis_domain::names::TargetId;
 use portcullis_engine::ports::{PortError, PortResult, Written};
 use serde_json::Value as Json;
 
-use crate::bundle::Bundles;
+use crate::bundle::Bundle;
 use crate::client::{Client, Kind};
 use crate::error::{ApiError, Why};
 use crate::objects::{ACCEPTS, annotation, fence_key};
@@ -38,8 +38,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) fence: &'a Fence,
     /// The version of autoscalers that is spoken to.
     pub(crate) autoscalers: &'a Kind,
-    /// What is made where nothing is.
-    pub(crate) bundles: Option<&'a dyn Bundles>,
+    /// What was given with the commit.
+    pub(crate) given: Option<&'a Bundle>,
     /// Whether the selector is switched behind a load balancer that loses requests then.
     pub(crate) selector_everywhere: bool,
 }

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use portcullis_domain::names::ServiceName;
 use portcullis_domain::policy::Place;
 use portcullis_engine::contract::{ClusterCase, cluster};
-use portcullis_kubernetes::bundle::Bundle;
 use portcullis_kubernetes::cluster::{KubernetesCluster, Options, Source};
 use serde_json::json;
 
@@ -24,22 +23,22 @@ use real::{SystemClock, ended, images, namespace};
 async fn a_real_cluster_keeps_the_contract() {
     let Some((client, namespace)) = namespace("contract").await else { return };
     let (repository, digests) = images();
-    let bundle = Bundle {
-        deployment: json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "contract" }, "spec": {
+    let manifests = [
+        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "contract" }, "spec": {
             "selector": { "matchLabels": { "app": "contract" } },
             "template": { "metadata": { "labels": { "app": "contract" } }, "spec": {
                 "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
                 "containers": [{ "name": "contract", "image": repository }] } } } }),
-        service: Some(json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "contract" },
-            "spec": { "selector": { "app": "contract" }, "ports": [{ "name": "http", "port": 80, "targetPort": 8080 }] } })),
-    };
-    let options = Options { bundles: Some(Arc::new(bundle)), ..Options::default() };
+        json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "contract" },
+            "spec": { "selector": { "app": "contract" }, "ports": [{ "name": "http", "port": 80, "targetPort": 8080 }] } }),
+    ];
     let case = ClusterCase {
-        cluster: Arc::new(KubernetesCluster::new(Source::Connected(client.clone()), options)),
+        cluster: Arc::new(KubernetesCluster::new(Source::Connected(client.clone()), Options::default())),
         clock: Arc::new(SystemClock),
         target: "contract/test".parse().unwrap(),
         place: Place { account: None, region: None, role: None, cluster: "test".into(), namespace: namespace.clone() },
         service: ServiceName::new("contract").unwrap(),
+        manifests: Some(manifests.map(|manifest| manifest.to_string()).join("\n---\n")),
         digests,
     };
     let result = tokio::spawn(cluster(case)).await;

@@ -45,7 +45,7 @@ impl World {
     async fn write(&mut self, object: ObjectKey, to: Value, purpose: Purpose) {
         self.seq += 1;
         let from = vec![self.found(&object).await.stamp];
-        let write = Write { object, from, to, purpose };
+        let write = Write { object, from, to, purpose, bundle: None };
         let fence = format!("life/1/{}", self.seq).parse().unwrap();
         let written = self.cluster.write(&self.target, &self.place, &write, &fence).await.unwrap();
         assert_eq!(written, Written::Done, "{write:?}");
@@ -189,6 +189,7 @@ async fn life(mut world: World, [old, new]: [Digest; 2]) {
         from: vec![Some(Stamp { fence: Some("life/1/1".parse().unwrap()), value: Value::Traffic { green: 0 } })],
         to: Value::Traffic { green: 10_000 },
         purpose: Purpose::Switch,
+        bundle: None,
     };
     let late = world.cluster.write(&world.target, &world.place, &late, &"life/1/5".parse().unwrap()).await.unwrap();
     assert!(matches!(late, Written::Drift(_)), "{late:?}");

@@ -170,7 +170,13 @@ impl Cell {
     async fn write(&mut self, object: &ObjectKey, to: Value, purpose: Purpose) -> Result<()> {
         self.seq += 1;
         let fence = Fence { ledger: self.ledger.clone(), epoch: 1, seq: Seq(self.seq) };
-        let write = Write { object: object.clone(), from: vec![self.confirmed.get(object).cloned()], to, purpose };
+        let write = Write {
+            object: object.clone(),
+            from: vec![self.confirmed.get(object).cloned()],
+            to,
+            purpose,
+            bundle: None,
+        };
         match self.cluster.write(&self.target, &self.place, &write, &fence).await? {
             Written::Done => {
                 self.confirmed.insert(object.clone(), Stamp { fence: Some(fence), value: to });

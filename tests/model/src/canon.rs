@@ -184,6 +184,7 @@ impl Canon {
             before,
             backup,
             progress,
+            bundles,
             tests_passed,
             serving_since,
             watch,
@@ -208,6 +209,7 @@ impl Canon {
         voters.sort();
         self.plain(&voters);
         self.plain(&(glass, findings, accepted_alarms, paused, promoted, policy.is_some(), before, backup.is_some()));
+        self.plain(bundles);
         for (service, Progress { colour, replicas, changes, step, share }) in progress {
             self.plain(&(service, colour, replicas, changes, share));
             self.step(*step);
@@ -300,8 +302,8 @@ impl Canon {
         self.due(*deadline);
         self.plain(&(every, std::mem::discriminant(action)));
         match action {
-            Action::Write(Write { object, from, to, purpose }) => {
-                self.plain(&(object, to, purpose, from.len()));
+            Action::Write(Write { object, from, to, purpose, bundle }) => {
+                self.plain(&(object, to, purpose, bundle, from.len()));
                 for stamp in from {
                     self.stamp(stamp.as_ref());
                 }
@@ -319,9 +321,10 @@ impl Canon {
     }
 
     fn facts(&mut self, facts: &Facts) {
-        let Facts { fetched_at, images, scans, alarms, commit, objects, manifests, promoted, room, missing } = facts;
+        let Facts { fetched_at, images, scans, alarms, commit, objects, manifests, bundles, promoted, room, missing } =
+            facts;
         self.plain(&self.now.since(*fetched_at).min(Millis(FRESH.0 + 1)));
-        self.plain(&(images, scans, commit.is_some(), manifests, promoted, room, missing));
+        self.plain(&(images, scans, commit.is_some(), manifests, bundles, promoted, room, missing));
         for (name, AlarmFact { state, changed_at }) in alarms {
             self.plain(&(name, state));
             self.moment(*changed_at);

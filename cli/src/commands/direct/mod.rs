@@ -249,7 +249,8 @@ impl Hand {
             let Some(stamp) = found.and_then(|found| found.stamp.filter(|_| found.foreign.is_none())) else {
                 bail!("{object} is not there any more, or holds what Portcullis never wrote");
             };
-            let write = Write { object: object.clone(), from: vec![Some(stamp)], to, purpose: Purpose::Restore };
+            let write =
+                Write { object: object.clone(), from: vec![Some(stamp)], to, purpose: Purpose::Restore, bundle: None };
             match self.cluster.write(&self.target, &self.place, &write, &self.fence).await? {
                 Written::Done => return Ok(()),
                 Written::Drift(found) => last = found,

@@ -23,6 +23,7 @@ impl Release {
             requested_by: None,
             typed: false,
             forward_only: false,
+            bundles: BTreeMap::new(),
             commit_facts: None,
             phase: Phase::Gathering,
             phase_since: at,
@@ -109,6 +110,8 @@ impl Release {
                 self.before.clone_from(before);
                 self.progress = progress(self, policy, objects);
                 let facts = self.facts.clone();
+                let given = facts.iter().flat_map(|facts| &facts.bundles);
+                self.bundles = given.map(|(service, fact)| (service.clone(), fact.bundle.clone())).collect();
                 let known = facts.iter().flat_map(|facts| facts.scans.values()).flat_map(|scan| &scan.findings);
                 known.for_each(|finding| self.know_finding(&finding.id));
                 self.forward_only |= self.commit_facts().is_some_and(|facts| facts.forward_only);

@@ -16,7 +16,7 @@ mod watch;
 
 use std::sync::Arc;
 
-use crate::action::{Action, Intention, ObjectKey, Outcome, Purpose, Stamp, Value, Write};
+use crate::action::{Action, Bundle, Intention, ObjectKey, Outcome, Part, Purpose, Stamp, Value, Write};
 use crate::apply::apply;
 use crate::event::{Actor, End, Event, Reason, What};
 use crate::facts::Facts;
@@ -123,7 +123,20 @@ impl<'a> Draft<'a> {
     fn intend_write(&mut self, release: ReleaseId, object: ObjectKey, to: Value, purpose: Purpose) {
         let from = self.expected(&object);
         let within = self.limits(release).write;
-        self.intend(release, Action::Write(Write { object, from, to, purpose }), None, within);
+        let bundle = self.bundle(release, &object, purpose);
+        self.intend(release, Action::Write(Write { object, from, to, purpose, bundle }), None, within);
+    }
+
+    /// What the new colour is made from, where that was given with the commit.
+    fn bundle(&self, release: ReleaseId, object: &ObjectKey, purpose: Purpose) -> Option<Bundle> {
+        let release = self.release(release)?;
+        let progress = release.progress.get(&object.service).filter(|progress| progress.changes)?;
+        let is_made = match object.part {
+            Part::Workload(colour) => colour == progress.colour && matches!(purpose, Purpose::Mark | Purpose::Deploy),
+            // A Service that is there stays as it is.
+            Part::Traffic => purpose == Purpose::Switch && !release.before.contains_key(&object.service),
+        };
+        release.bundles.get(&object.service).filter(|_| is_made).cloned()
     }
 
     fn expected(&self, object: &ObjectKey) -> Vec<Option<Stamp>> {

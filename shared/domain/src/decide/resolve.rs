@@ -46,7 +46,8 @@ impl Draft<'_> {
         self.done(id, intention, &Outcome::Observed(objects.clone()));
         let within = self.limits(id).write;
         for (object, stamp) in open {
-            let write = Write { object, to: stamp.value, from: vec![Some(stamp)], purpose: Purpose::Mark };
+            let write =
+                Write { object, to: stamp.value, from: vec![Some(stamp)], purpose: Purpose::Mark, bundle: None };
             self.intend(id, Action::Write(write), None, within);
         }
     }

@@ -50,6 +50,7 @@ pub(super) fn judge(case: &Case<'_>) -> GateResult {
     let of = |service| astray(case, service).or_else(|| divided(case, service));
     parts.extend(case.policy.services.iter().filter_map(of));
     parts.extend(case.policy.services.iter().filter_map(|service| unmoved(case, service)));
+    parts.extend(case.policy.services.iter().filter_map(|service| bundled(case, service)));
     if parts.is_empty() {
         let objects = case.facts.objects.values().filter(|found| found.stamp.is_some()).count();
         return GateResult::pass("cluster", format!("{} read, ours to write", plural(objects, "object", "objects")));
@@ -69,6 +70,29 @@ fn unmoved(case: &Case<'_>, service: &Service) -> Option<GateResult> {
     let by = found.moved_by.filter(|by| *by != case.policy.traffic)?;
     let why = format!("{object}: {}", by.is_not(case.policy.traffic));
     Some(GateResult::hold("traffic", why, "the policy and the service say the same"))
+}
+
+/// Manifests that were given with the commit and would not be what runs afterwards.
+fn bundled(case: &Case<'_>, service: &Service) -> Option<GateResult> {
+    let (name, release) = (&service.name, case.release);
+    let fact = case.facts.bundles.get(name);
+    let hold = |why: String, clears: &str| Some(GateResult::hold("manifests", format!("{name}: {why}"), clears));
+    if release.policy.is_some() && release.bundles.get(name) != fact.map(|fact| &fact.bundle) {
+        return hold("other manifests were given since the release began".into(), "it is cancelled and started again");
+    }
+    fact.filter(|fact| fact.differs && case.policy.mode == Mode::Deploy)?;
+    let artifact = release.artifacts.get(name)?;
+    let before = if release.policy.is_some() { &release.before } else { &case.target.live };
+    let is_same = artifact.kept || before.get(name).is_some_and(|serving| serving.digest == artifact.digest);
+    if is_same {
+        let why = "the commit came with other manifests and without another image: nothing would be deployed";
+        return hold(why.into(), "an image of a commit with these manifests is built");
+    }
+    if case.policy.strategy == Strategy::Rolling {
+        let why = "manifests were given, and nothing keeps the old ones: a rolling release changes the image only";
+        return hold(why.into(), "the policy says `blue_green`, or a person applies them");
+    }
+    None
 }
 
 /// Traffic that both colours share before a release begins: the new pods would serve as soon as they are up. A release

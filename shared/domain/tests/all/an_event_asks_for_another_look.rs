@@ -27,7 +27,7 @@ fn only_what_brings_new_code_closer_needs_the_stops_to_be_unchanged() {
     let release = ReleaseId(1);
     let write = |purpose| {
         let object = ObjectKey::traffic(&service("web"));
-        intended(Action::Write(Write { object, from: vec![], to: Value::Traffic { green: 0 }, purpose }))
+        intended(Action::Write(Write { object, from: vec![], to: Value::Traffic { green: 0 }, purpose, bundle: None }))
     };
     let ready = AwaitReady {
         object: ObjectKey::workload(&service("web"), Colour::Green),

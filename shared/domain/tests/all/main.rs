@@ -25,6 +25,7 @@ mod an_alarm_rings;
 mod an_event_asks_for_another_look;
 mod an_image_is_pushed;
 mod another_hand_writes;
+mod manifests_come_with_a_commit;
 mod people_break_glass;
 mod the_gates_ask_people;
 mod the_gates_look_around;

@@ -92,7 +92,7 @@ mod tests {
             ("our own write, nothing listed", &nothing, Some((Some("l/1/20"), GREEN)), Again),
         ] {
             let object = ObjectKey::traffic(&ServiceName::new("s").unwrap());
-            let write = Write { object, from: from.clone(), to: GREEN, purpose: Purpose::Switch };
+            let write = Write { object, from: from.clone(), to: GREEN, purpose: Purpose::Switch, bundle: None };
             assert_eq!(judge(found, &write, &"l/1/20".parse().unwrap()), expected, "{what}");
         }
     }
@@ -101,7 +101,7 @@ mod tests {
     fn a_lower_epoch_is_lower_whatever_its_sequence() {
         let object = ObjectKey::traffic(&ServiceName::new("s").unwrap());
         let from = vec![Some(stamp(Some("l/1/900"), BLUE))];
-        let write = Write { object, from, to: GREEN, purpose: Purpose::Restore };
+        let write = Write { object, from, to: GREEN, purpose: Purpose::Restore, bundle: None };
         assert_eq!(judge(Some((Some("l/1/900"), BLUE)), &write, &"l/2/3".parse().unwrap()), Accept);
     }
 }

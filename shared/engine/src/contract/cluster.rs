@@ -23,6 +23,8 @@ pub struct ClusterCase {
     pub place: Place,
     /// A service that has no object yet.
     pub service: ServiceName,
+    /// What it is made from, where the cluster needs manifests for that.
+    pub manifests: Option<String>,
     /// Two images whose pods become ready within 30 s.
     pub digests: [Digest; 2],
 }
@@ -34,8 +36,12 @@ impl ClusterCase {
 
     #[expect(clippy::unwrap_used, reason = "a contract test fails by panicking")]
     async fn write(&self, object: &ObjectKey, from: Vec<Option<Stamp>>, to: Value, fence: &Fence) -> Written {
-        let write = Write { object: object.clone(), from, to, purpose: Purpose::Deploy };
-        self.cluster.write(&self.target, &self.place, &write, fence).await.unwrap()
+        let write = Write { object: object.clone(), from, to, purpose: Purpose::Deploy, bundle: None };
+        let (cluster, target, place) = (&self.cluster, &self.target, &self.place);
+        match &self.manifests {
+            Some(text) => cluster.write_from(target, place, &write, fence, text).await.unwrap(),
+            None => cluster.write(target, place, &write, fence).await.unwrap(),
+        }
     }
 
     #[expect(clippy::unwrap_used, reason = "a contract test fails by panicking")]

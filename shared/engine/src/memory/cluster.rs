@@ -11,7 +11,7 @@ use portcullis_domain::policy::{ALL_TRAFFIC, Colour, Place, Test};
 use portcullis_domain::time::{Millis, Timestamp};
 
 use super::{Faults, Op, locked};
-use crate::ports::{Clock, Cluster, Exported, Manifest, PortResult, TestResult, Written};
+use crate::ports::{Bundled, Clock, Cluster, Exported, Manifest, PortResult, TestResult, Written};
 
 /// How pods of a digest behave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,8 @@ struct Object {
 struct State {
     objects: BTreeMap<(TargetId, ObjectKey), Object>,
     builds: BTreeMap<Digest, Build>,
+    /// What workloads were made from, where manifests were given.
+    made: BTreeMap<(TargetId, ObjectKey), String>,
     effects: Vec<Effect>,
     violations: Vec<String>,
     tests: BTreeMap<(TargetId, Seq), Timestamp>,
@@ -139,6 +141,11 @@ impl FakeCluster {
     /// How long a test runs.
     pub fn set_test_takes(&self, takes: Millis) {
         locked(&self.state).test_takes = takes;
+    }
+
+    /// What a workload was made from, where manifests were given with a commit.
+    pub fn made_from(&self, target: &TargetId, object: &ObjectKey) -> Option<String> {
+        locked(&self.state).made.get(&(target.clone(), object.clone())).cloned()
     }
 
     /// What fenced writes changed, oldest first.
@@ -299,6 +306,38 @@ impl Cluster for FakeCluster {
     ) -> PortResult<BTreeMap<ServiceName, Digest>> {
         self.faults.before(Op::Manifests).await?;
         Ok(services.iter().map(|service| (service.clone(), Digest::of(service.as_str().as_bytes()))).collect())
+    }
+
+    async fn bundles(
+        &self,
+        target: &TargetId,
+        _: &Place,
+        texts: &BTreeMap<ServiceName, String>,
+        _: &mut BTreeMap<ObjectKey, Found>,
+    ) -> PortResult<BTreeMap<ServiceName, Bundled>> {
+        self.faults.before(Op::Manifests).await?;
+        let state = locked(&self.state);
+        let bundled = |(service, text): (&ServiceName, &String)| {
+            let made =
+                state.made.iter().any(|((of, object), made)| (of, &object.service, made) == (target, service, text));
+            (service.clone(), Bundled { hash: Digest::of(text.as_bytes()), differs: !made })
+        };
+        Ok(texts.iter().map(bundled).collect())
+    }
+
+    async fn write_from(
+        &self,
+        target: &TargetId,
+        place: &Place,
+        write: &Write,
+        fence: &Fence,
+        text: &str,
+    ) -> PortResult<Written> {
+        let written = self.write(target, place, write, fence).await?;
+        if written == Written::Done {
+            locked(&self.state).made.insert((target.clone(), write.object.clone()), text.to_owned());
+        }
+        Ok(written)
     }
 
     async fn write(&self, target: &TargetId, _: &Place, write: &Write, fence: &Fence) -> PortResult<Written> {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use portcullis_domain::action::{Look, Outcome};
 use portcullis_domain::digest::Digest;
-use portcullis_domain::facts::{Facts, ImageFact, Promoted, ScanFact, Verified};
+use portcullis_domain::facts::{BundleFact, Facts, ImageFact, Promoted, ScanFact, Verified};
 use portcullis_domain::names::{EnvName, Repository, TargetId};
 use portcullis_domain::policy::Place;
 use tokio::task::JoinSet;
 
 use super::cut;
-use crate::codec;
-use crate::ports::{PortError, PortResult, Ports};
+use crate::ports::{Bundled, PortError, PortResult, Ports};
+use crate::{bundles, codec};
 
 /// Tags kept per image, and findings per scan.
 const MOST_TAGS: usize = 100;
@@ -69,6 +69,8 @@ pub(super) async fn look(ports: &Ports, target: &TargetId, place: &Place, ask: &
     if let Some(found) = or_missing(&mut facts, "manifests", manifests) {
         facts.manifests = found;
     }
+    let given = given(ports, target, place, ask, &mut facts).await;
+    or_missing(&mut facts, "manifests", given);
     if let Some(found) = or_missing(&mut facts, "room", room) {
         facts.room = found;
     }
@@ -76,6 +78,25 @@ pub(super) async fn look(ports: &Ports, target: &TargetId, place: &Place, ask: &
         facts.promoted = found;
     }
     Outcome::Facts(Box::new(facts))
+}
+
+/// The manifests that were given with the commit, in place of those that are live.
+async fn given(ports: &Ports, target: &TargetId, place: &Place, ask: &Look, facts: &mut Facts) -> PortResult<()> {
+    let Some(commit) = ask.commit.as_ref().filter(|_| !ask.services.is_empty()) else { return Ok(()) };
+    let mut given = bundles::of_commit(&*ports.blobs, target, commit).await?;
+    given.retain(|service, _| ask.services.contains(service));
+    if given.is_empty() {
+        return Ok(());
+    }
+    let (bundles, texts): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        given.into_iter().map(|(service, (bundle, text))| ((service.clone(), bundle), (service, text))).unzip();
+    let made = ports.cluster.bundles(target, place, &texts, &mut facts.objects).await?;
+    for (service, bundle) in bundles {
+        let Some(Bundled { hash, differs }) = made.get(&service).copied() else { continue };
+        facts.manifests.insert(service.clone(), hash);
+        facts.bundles.insert(service, BundleFact { bundle, differs });
+    }
+    Ok(())
 }
 
 /// What another environment of the application verified: read from its ledger, which is the truth, at this moment.

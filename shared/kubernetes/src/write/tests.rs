@@ -6,7 +6,6 @@ use portcullis_domain::policy::Colour;
 use portcullis_engine::ports::{Cluster as _, PortResult, Written};
 use serde_json::{Value as Json, json};
 
-use crate::bundle::Bundle;
 use crate::client::kinds;
 use crate::cluster::{KubernetesCluster, Options, Source};
 use crate::fake::{FakeApi, deployment, digest, front, place, pod, service, target};
@@ -73,7 +72,7 @@ impl World {
         purpose: Purpose,
         fence: &str,
     ) -> PortResult<Written> {
-        let write = Write { object, from, to, purpose };
+        let write = Write { object, from, to, purpose, bundle: None };
         self.cluster.write(&target(), &place(), &write, &fence.parse().unwrap()).await
     }
 
@@ -467,9 +466,8 @@ async fn a_worker_has_no_service_and_is_written_like_any_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_adapter_keeps_the_contract_on_an_api_server_in_memory() {
-    let bundle = Bundle { deployment: deployment("web", None, 1, &digest(1)), service: Some(front(None, None)) };
-    let options = Options { bundles: Some(std::sync::Arc::new(bundle)), ..Options::default() };
-    let World { cluster, .. } = World::with(&[], options);
+    let manifests = format!("{}\n---\n{}\n", deployment("web", None, 1, &digest(1)), front(None, None));
+    let World { cluster, .. } = World::new(&[]);
     let clock = portcullis_engine::memory::ManualClock::new(portcullis_domain::time::Timestamp(0));
     let case = portcullis_engine::contract::ClusterCase {
         cluster: std::sync::Arc::new(cluster),
@@ -477,6 +475,7 @@ async fn the_adapter_keeps_the_contract_on_an_api_server_in_memory() {
         target: target(),
         place: place(),
         service: service(),
+        manifests: Some(manifests),
         digests: [Digest::of(b"1"), Digest::of(b"2")],
     };
     portcullis_engine::contract::cluster(case).await;

@@ -138,8 +138,7 @@ impl Writer<'_> {
 
     fn new_service(&self, to: Colour) -> PortResult<Json> {
         let service = &self.write.object.service;
-        let bundle = self.bundles.and_then(|bundles| bundles.bundle(self.target, service));
-        let Some(source) = bundle.and_then(|bundle| bundle.service) else {
+        let Some(source) = self.given.and_then(|bundle| bundle.service.clone()) else {
             return Err(self.error("there is no such Service, and no manifest to make it from"));
         };
         let mut object = source;

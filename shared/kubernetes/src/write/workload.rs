@@ -176,6 +176,14 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// What the colour is made from where the other one is there: that one, or its like with the pods that were given.
+    fn source(&self, beside: &Beside) -> PortResult<Option<Json>> {
+        let Some(other) = &beside.other else { return Ok(None) };
+        let Some(given) = self.given else { return Ok(Some(other.object.clone())) };
+        let made = given.over(&self.write.object.service, Some(&other.object), beside.front.as_ref());
+        made.map(Some).map_err(|why| self.error(why))
+    }
+
     /// The colour's Deployment at rest, under our fence.
     async fn new_workload(&self, colour: Colour, digest: &Digest) -> PortResult<Json> {
         let service = &self.write.object.service;
@@ -187,16 +195,16 @@ impl Writer<'_> {
         } else {
             self.companions(&copy, &beside).await?;
         }
-        let source = match &beside.other {
-            Some(other) => other.object.clone(),
-            None => match self.bundles.and_then(|bundles| bundles.bundle(self.target, service)) {
+        let source = match self.source(&beside)? {
+            Some(source) => source,
+            None => match self.given {
                 Some(bundle) => {
                     // Its tests ask it before there is a Service that sends to it.
                     if let Some(front) = beside.front.as_ref().or(bundle.service.as_ref()) {
                         let own = copy.own_service(front);
                         self.client.apply(&kinds::SERVICES, self.namespace, name(&own), &own, false).await?;
                     }
-                    bundle.deployment
+                    bundle.deployment.clone()
                 }
                 None => return Err(self.error("there is no such Deployment, and no manifest to make it from")),
             },
@@ -253,8 +261,8 @@ impl Writer<'_> {
             let beside = self.beside(colour).await?;
             let copy = Copy { target: self.target, service: &self.write.object.service, colour };
             let is_pinned = self.companions(&copy, &beside).await?;
-            if let Some(other) = &beside.other {
-                let template = copy.template(&other.object, digest).map_err(|why| self.error(why))?;
+            if let Some(source) = self.source(&beside)? {
+                let template = copy.template(&source, digest).map_err(|why| self.error(why))?;
                 if template != object["spec"]["template"] {
                     patch.set("/spec/template", template);
                 }

@@ -117,7 +117,7 @@ async fn switch(world: &World<'_>, adapter: &KubernetesCluster, to_green: bool, 
     let objects = world.adapter.observe(&world.target, &world.place, &BTreeSet::from([service])).await?;
     let from = objects.get(&key).and_then(|found| found.stamp.clone()).context("the Service is not there")?;
     let to = Value::Traffic { green: if to_green { 10_000 } else { 0 } };
-    let write = Write { object: key, from: vec![Some(from)], to, purpose: Purpose::Switch };
+    let write = Write { object: key, from: vec![Some(from)], to, purpose: Purpose::Switch, bundle: None };
     let epoch = world.state().await.epoch;
     let fence = Fence { ledger: world.ledger.id(), epoch, seq: Seq(seq) };
     // The cluster is reached, and what it serves is known, as by a driver that is at work.

@@ -143,6 +143,7 @@ impl Outside {
             commit: look.commit.as_ref().and_then(|commit| self.commits.get(commit).cloned()),
             objects: self.cluster.clone(),
             manifests: look.services.iter().map(|s| (s.clone(), Digest::of(s.as_str().as_bytes()))).collect(),
+            bundles: BTreeMap::new(),
             promoted: None,
             room: None,
             missing: BTreeMap::new(),

@@ -1,7 +1,6 @@
-//! A service that the cluster does not have: its first release makes it from a manifest, by the digest that was released,
-//! and the second one goes from there to the other colour without a loss. Without a manifest it is held at its gates.
-
-use std::sync::Arc;
+//! A service that the cluster does not have: its first release makes it from the manifests that came with its commit, by
+//! the digest that was released, and the second one goes from there to the other colour without a loss. Without them it is
+//! held at its gates.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
@@ -10,9 +9,8 @@ use kube::api::DeleteParams;
 use portcullis_domain::action::ObjectKey;
 use portcullis_domain::names::ServiceName;
 use portcullis_domain::policy::Colour;
-use portcullis_engine::memory::world::repository;
-use portcullis_kubernetes::bundle::Bundle;
-use portcullis_kubernetes::cluster::Options;
+use portcullis_engine::bundles;
+use portcullis_engine::memory::world::{commit, repository};
 use portcullis_tests_kubernetes::cluster::Cluster;
 use portcullis_tests_kubernetes::images::Behaviour;
 use portcullis_tests_kubernetes::load::LoadOptions;
@@ -22,9 +20,9 @@ use portcullis_tests_kubernetes::world::{Ending, Scene, World};
 const PODS: u32 = 3;
 
 /// A manifest names no digest.
-fn bundle() -> Bundle {
+fn manifests() -> String {
     let deployment = samples::deployment_json("web", repository("web").as_str(), PODS);
-    Bundle { deployment, service: Some(serde_json::to_value(samples::service("web", "web")).unwrap()) }
+    format!("{deployment}\n---\n{}\n", serde_json::to_value(samples::service("web", "web")).unwrap())
 }
 
 /// The policy knows the service, and the cluster has nothing of it.
@@ -42,8 +40,9 @@ async fn without_it<'c>(cluster: &'c Cluster, purpose: &str) -> World<'c> {
 async fn is_made_by_its_first_release_and_goes_on_from_there() {
     let Some(cluster) = Cluster::shared().await else { return };
     let mut world = without_it(cluster, "first").await;
-    let options = Options { bundles: Some(Arc::new(bundle())), ..Options::default() };
-    world.drive_with(world.namespace.client.clone(), options);
+    world.drive(world.namespace.client.clone());
+    let web = ServiceName::new("web").unwrap();
+    bundles::give(&*world.blobs, &world.target, &commit(1), &web, &manifests()).await.unwrap();
     let (id, images) = world.push(1, &Behaviour::version("v1")).await;
     world.approve(id).await;
     world.reaches(id, "watching").await;
@@ -51,7 +50,7 @@ async fn is_made_by_its_first_release_and_goes_on_from_there() {
     world.ends_so(id, Ending::Live).await;
     let first = images[0].digest.clone();
     assert_eq!(world.running("web").await, [first.as_str()]);
-    let blue = world.found(&ObjectKey::workload(&ServiceName::new("web").unwrap(), Colour::Blue)).await;
+    let blue = world.found(&ObjectKey::workload(&web, Colour::Blue)).await;
     assert_eq!(blue.ready, PODS, "as its manifest says: {blue:?}");
 
     // It keeps no old pods, so the next one does not wait for the end of their time.

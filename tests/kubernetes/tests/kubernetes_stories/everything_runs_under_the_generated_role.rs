@@ -11,6 +11,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use portcullis_domain::event::What;
 use portcullis_domain::facts::AlarmState;
 use portcullis_domain::policy::Place;
+use portcullis_engine::bundles;
+use portcullis_engine::memory::world::commit;
 use portcullis_engine::ports::{Cluster as _, Policies as _};
 use portcullis_kubernetes::backup::restore::{Done, plan, restore};
 use portcullis_kubernetes::backup::wire::Wire;
@@ -23,7 +25,7 @@ use portcullis_tests_kubernetes::cluster::{Cluster, Namespace};
 use portcullis_tests_kubernetes::images::Behaviour;
 use portcullis_tests_kubernetes::load::LoadOptions;
 use portcullis_tests_kubernetes::mixed;
-use portcullis_tests_kubernetes::samples::read;
+use portcullis_tests_kubernetes::samples::{self, read};
 use portcullis_tests_kubernetes::world::{Ending, Scene, World, client_options};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -74,6 +76,11 @@ async fn account(cluster: &Cluster, namespace: &Namespace<'_>, name: &str) -> ku
     kube::Client::try_from(config).unwrap()
 }
 
+async fn give(world: &World<'_>, n: u32, manifests: &Value) {
+    let web = portcullis_domain::names::ServiceName::new("web").unwrap();
+    bundles::give(&*world.blobs, &world.target, &commit(n), &web, &manifests.to_string()).await.unwrap();
+}
+
 /// Writes the one setting there is, as an administrator.
 async fn settings(world: &World<'_>, greeting: &str) {
     let map: ConfigMap = read(serde_json::json!({
@@ -104,12 +111,25 @@ async fn and_nothing_more_does() {
     world.ends_so(id, Ending::Live).await;
     world.close_window().await;
     assert_eq!(load.stop().await.losses(), 0);
+    // Manifests that come with a commit are shown to the API server, which makes nothing of them.
+    let mut given = samples::deployment_json("web", "IMAGE", 2);
+    given["spec"]["template"]["spec"]["containers"][0]["env"] = serde_json::json!([{ "name": "A", "value": "1" }]);
+    give(&world, 3, &given).await;
+    let (id, _) = world.push(3, &Behaviour::version("v3")).await;
+    world.approve(id).await;
+    world.ends_so(id, Ending::Live).await;
+    world.close_window().await;
     // Nothing that was missing was gone around: a gate's facts say what could not be read.
     for event in world.events().await {
         if let What::FactsRead { facts, .. } = &event.what {
             assert!(facts.missing.is_empty(), "{:?}", facts.missing);
         }
     }
+
+    given["spec"]["template"]["spec"]["containers"][0]["ports"][0]["containerPort"] = 99_999.into();
+    give(&world, 4, &given).await;
+    let (id, _) = world.push(4, &Behaviour::version("v4")).await;
+    world.is_held(id, "containerPort").await;
 
     settings(&world, "hello").await;
     let ours = Client::from_kube(client, client_options());

@@ -14,6 +14,7 @@ mod a_worker_that_must_not_run_twice;
 mod an_autoscaler_acts_in_the_middle_of_a_release;
 mod everything_runs_under_the_generated_role;
 mod green_is_half_deployed;
+mod manifests_come_with_a_commit;
 mod only_released_digests_come_in;
 mod switches_and_rollbacks_lose_no_request;
 mod the_api_server_answers_badly;

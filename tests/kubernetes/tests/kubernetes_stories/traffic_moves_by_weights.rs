@@ -334,7 +334,7 @@ impl<'w, 'c> Hand<'w, 'c> {
             Some(known) => known.clone(),
             None => self.world.found(object).await.stamp,
         };
-        let write = Write { object: object.clone(), from: vec![from], to, purpose };
+        let write = Write { object: object.clone(), from: vec![from], to, purpose, bundle: None };
         let written = self.world.adapter.write(&self.world.target, &self.world.place, &write, &fence).await;
         if let Ok(Written::Done) = &written {
             self.known.insert(object.clone(), Some(Stamp { fence: Some(fence), value: to }));

@@ -49,7 +49,7 @@ pub fn serving(n: u8, name: &str, replicas: u32) -> Serving {
 }
 
 pub fn write(object: &ObjectKey, to: Value, purpose: Purpose) -> Action {
-    Action::Write(Write { object: object.clone(), from: vec![], to, purpose })
+    Action::Write(Write { object: object.clone(), from: vec![], to, purpose, bundle: None })
 }
 
 pub fn pods(name: &str, replicas: u32) -> Value {

@@ -10,7 +10,9 @@ use portcullis_domain::action::{
 };
 use portcullis_domain::digest::Digest;
 use portcullis_domain::event::{End, Event, What};
-use portcullis_domain::facts::{AlarmFact, AlarmState, CommitFacts, Facts, ImageFact, ScanFact, ScanStatus};
+use portcullis_domain::facts::{
+    AlarmFact, AlarmState, BundleFact, CommitFacts, Facts, ImageFact, ScanFact, ScanStatus,
+};
 use portcullis_domain::given::Given;
 use portcullis_domain::names::{
     AlarmName, CommitSha, GroupName, Identity, LedgerId, ReleaseId, Repository, Seq, ServiceName, Subject, Tag,
@@ -160,6 +162,8 @@ pub struct World {
     pub promoted: Option<portcullis_domain::facts::Promoted>,
     /// How many more pods the cluster has room for.
     pub room: Option<u32>,
+    /// Manifests that were given with every commit.
+    pub bundles: BTreeMap<ServiceName, BundleFact>,
 }
 
 pub fn healthy_window() -> Window {
@@ -215,6 +219,7 @@ impl World {
             next_release: 1,
             promoted: None,
             room: None,
+            bundles: BTreeMap::new(),
         }
     }
 
@@ -393,7 +398,15 @@ impl World {
                 alarms: self.alarms.clone(),
                 commit: look.commit.as_ref().and_then(|commit| self.commits.get(commit).cloned()),
                 objects: self.observe(),
-                manifests: look.services.iter().map(|s| (s.clone(), Digest::of(s.as_str().as_bytes()))).collect(),
+                manifests: look
+                    .services
+                    .iter()
+                    .map(|s| {
+                        let given = self.bundles.get(s).filter(|given| given.differs).map(|given| given.bundle.hash);
+                        (s.clone(), given.unwrap_or_else(|| Digest::of(s.as_str().as_bytes())))
+                    })
+                    .collect(),
+                bundles: self.bundles.clone(),
                 missing: BTreeMap::new(),
                 promoted: self.promoted.clone(),
                 room: self.room,

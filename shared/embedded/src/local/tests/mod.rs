@@ -94,7 +94,7 @@ impl World {
     }
 
     async fn attempt(&self, object: &ObjectKey, from: Vec<Option<Stamp>>, to: Value, seq: u64) -> Written {
-        let write = Write { object: object.clone(), from, to, purpose: Purpose::Switch };
+        let write = Write { object: object.clone(), from, to, purpose: Purpose::Switch, bundle: None };
         self.cluster.write(&self.target, &place(), &write, &fence(seq)).await.unwrap()
     }
 

@@ -17,6 +17,7 @@ async fn the_local_cluster_keeps_the_contract() {
         target: "contract/test".parse().unwrap(),
         place: place(),
         service: ServiceName::new("contract").unwrap(),
+        manifests: None,
         digests: [digest("v1"), digest("v2")],
     };
     portcullis_engine::contract::cluster(case).await;
@@ -114,7 +115,7 @@ async fn a_value_that_no_object_can_hold_is_an_error() {
         (world.colour(Colour::Blue), green(0)),
         (world.colour(Colour::Blue), workload("v1", MOST_REPLICAS + 1)),
     ] {
-        let write = Write { object, from: vec![], to, purpose: Purpose::Deploy };
+        let write = Write { object, from: vec![], to, purpose: Purpose::Deploy, bundle: None };
         assert!(world.cluster.write(&world.target, &place(), &write, &fence(1)).await.is_err(), "{write:?}");
     }
 }

@@ -97,7 +97,7 @@ impl World {
     }
 
     async fn write(&self, from: Vec<Option<Stamp>>, to: u16, purpose: Purpose, fence: &str) -> PortResult<Written> {
-        let write = Write { object: ObjectKey::traffic(&service()), from, to: share(to), purpose };
+        let write = Write { object: ObjectKey::traffic(&service()), from, to: share(to), purpose, bundle: None };
         self.cluster.write(&target(), &place(), &write, &fence.parse().unwrap()).await
     }
 
@@ -349,7 +349,7 @@ async fn a_colour_does_not_come_up_where_its_traffic_could_not_be_moved() {
     };
     let key = ObjectKey::workload(&service(), Colour::Green);
     let to = Value::Workload { digest: digest(2), replicas: 2 };
-    let write = Write { object: key, from: vec![None], to, purpose: Purpose::Deploy };
+    let write = Write { object: key, from: vec![None], to, purpose: Purpose::Deploy, bundle: None };
     let mut odd = ingress(2, 1, "l/1/5");
     odd["metadata"]["labels"] = json!({});
     for (world, words) in [
