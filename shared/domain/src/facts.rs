@@ -199,6 +199,8 @@ pub struct BundleFact {
     pub bundle: Bundle,
     /// Whether they say anything else than what serves now.
     pub differs: bool,
+    /// Whether a Service can be made from them.
+    pub serves: bool,
 }
 
 /// An object without its passing numbers: ready counts come and go without a decision changing.

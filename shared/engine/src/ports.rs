@@ -315,6 +315,8 @@ pub struct Bundled {
     pub hash: Digest,
     /// Whether it is anything else than what is live.
     pub differs: bool,
+    /// Whether a Service can be made from them.
+    pub serves: bool,
 }
 
 /// What a test came to.

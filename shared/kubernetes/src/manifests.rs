@@ -122,13 +122,13 @@ impl Around {
         self.pictures.get(service).and_then(live)
     }
 
-    /// The hash of one service if it is made from this.
-    fn hash(&self, service: &ServiceName, from: &Json) -> Digest {
+    /// The hash of one service if it is made from this, and sent to by that where it has no Service yet.
+    fn hash(&self, service: &ServiceName, from: &Json, new_front: Option<&Json>) -> Digest {
         let first = |all: &'_ [Json], of: fn(&Json, &Json) -> bool, as_applied: fn(&Json) -> Json| {
             let found = self.live(service).and_then(|live| all.iter().find(|one| of(live, one)));
             found.map_or(Json::Null, as_applied)
         };
-        let traffic = self.pictures.get(service).and_then(|picture| picture.traffic.as_ref());
+        let traffic = self.pictures.get(service).and_then(|picture| picture.traffic.as_ref()).or(new_front);
         let mut hasher = FieldHasher::new("portcullis kubernetes manifest 1");
         field(&mut hasher, &deployment(from, service));
         field(&mut hasher, &traffic.map_or(Json::Null, front));
@@ -207,7 +207,7 @@ pub async fn manifests(
     let around = Around::read(client, namespace, services).await?;
     let from: Vec<Json> = services.iter().filter_map(|service| around.live(service).cloned()).collect();
     let around = around.with(client, namespace, &from.iter().collect::<Vec<_>>()).await?;
-    let hash = |service: &ServiceName| Some((service.clone(), around.hash(service, around.live(service)?)));
+    let hash = |service: &ServiceName| Some((service.clone(), around.hash(service, around.live(service)?, None)));
     Ok(services.iter().filter_map(hash).collect())
 }
 
@@ -244,9 +244,11 @@ pub async fn bundled(
     let all: Vec<Json> = given.keys().filter_map(|service| around.live(service).cloned()).collect();
     let around = around.with(client, namespace, &made.values().chain(&all).collect::<Vec<_>>()).await?;
     let bundled = made.into_iter().map(|(service, from)| {
-        let hash = around.hash(service, &from);
-        let differs = around.live(service).is_none_or(|live| around.hash(service, live) != hash);
-        (service.clone(), Bundled { hash, differs })
+        let front = given.get(service).and_then(|given| given.service.as_ref());
+        // Of a service that is there the Service stays as it is.
+        let hash = around.hash(service, &from, front.filter(|_| around.live(service).is_none()));
+        let differs = around.live(service).is_none_or(|live| around.hash(service, live, None) != hash);
+        (service.clone(), Bundled { hash, differs, serves: front.is_some() })
     });
     Ok(bundled.collect())
 }
@@ -266,7 +268,7 @@ mod tests {
     fn hashed_with(picture: &Picture, autoscalers: &[Json], checksums: Checksums) -> Option<Digest> {
         let (pictures, autoscalers) = (BTreeMap::from([(service(), picture.clone())]), autoscalers.to_vec());
         let around = Around { pictures, autoscalers, budgets: Vec::new(), checksums };
-        Some(around.hash(&service(), around.live(&service())?))
+        Some(around.hash(&service(), around.live(&service())?, None))
     }
 
     fn of(object: Json) -> Picture {

@@ -26,8 +26,8 @@ use portcullis_domain::policy::{Colour, Place, Test};
 use portcullis_domain::scope::{Scope, ScopeState};
 use portcullis_domain::time::{Millis, Timestamp};
 use portcullis_engine::ports::{
-    Append, AppendError, Blobs, Cluster, Exported, Head, Ledger, Metrics, PortResult, Ports, Queue, Reading, Received,
-    StoredCommit, TestResult, Wake, Written,
+    Append, AppendError, Blobs, Bundled, Cluster, Exported, Head, Ledger, Metrics, PortResult, Ports, Queue, Reading,
+    Received, StoredCommit, TestResult, Wake, Written,
 };
 
 /// The same ports, with a boundary on each side of every effect if the environment asks for it.
@@ -244,6 +244,26 @@ impl Cluster for Mortal<dyn Cluster> {
         services: &BTreeSet<ServiceName>,
     ) -> PortResult<BTreeMap<ServiceName, Digest>> {
         self.port.manifests(target, place, services).await
+    }
+    async fn bundles(
+        &self,
+        target: &TargetId,
+        place: &Place,
+        texts: &BTreeMap<ServiceName, String>,
+        objects: &mut BTreeMap<ObjectKey, Found>,
+    ) -> PortResult<BTreeMap<ServiceName, Bundled>> {
+        self.port.bundles(target, place, texts, objects).await
+    }
+    async fn write_from(
+        &self,
+        target: &TargetId,
+        place: &Place,
+        write: &Write,
+        fence: &Fence,
+        text: &str,
+    ) -> PortResult<Written> {
+        let of = format!("{target} {} {:?} by {fence}", write.object, write.purpose);
+        self.death.around("write", &of, self.port.write_from(target, place, write, fence, text)).await
     }
     async fn write(&self, target: &TargetId, place: &Place, write: &Write, fence: &Fence) -> PortResult<Written> {
         let of = format!("{target} {} {:?} by {fence}", write.object, write.purpose);

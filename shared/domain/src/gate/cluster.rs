@@ -88,9 +88,14 @@ fn bundled(case: &Case<'_>, service: &Service) -> Option<GateResult> {
         let why = "the commit came with other manifests and without another image: nothing would be deployed";
         return hold(why.into(), "an image of a commit with these manifests is built");
     }
+    let front = case.facts.objects.get(&ObjectKey::traffic(name));
+    if !service.is_worker() && !fact?.serves && front.is_none_or(|front| front.stamp.is_none()) {
+        let why = "there is no Service, and its manifests have none: nobody could be sent to it";
+        return hold(why.into(), "a commit comes with one");
+    }
     if case.policy.strategy == Strategy::Rolling {
         let why = "manifests were given, and nothing keeps the old ones: a rolling release changes the image only";
-        return hold(why.into(), "the policy says `blue_green`, or a person applies them");
+        return hold(why.into(), "the policy says `strategy: blue-green`, or a person applies them");
     }
     None
 }

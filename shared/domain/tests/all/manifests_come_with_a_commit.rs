@@ -13,7 +13,7 @@ use crate::world::*;
 
 fn given(text: &str, differs: bool) -> BundleFact {
     let bundle = Bundle { key: format!("manifests/shop/production/{text}"), hash: Digest::of(text.as_bytes()) };
-    BundleFact { bundle, differs }
+    BundleFact { bundle, differs, serves: true }
 }
 
 /// The writes that were meant, with what they are made from.
@@ -99,5 +99,17 @@ fn where_they_would_not_be_what_runs_the_release_holds_and_says_why() {
         world.pass(Millis::minutes(2));
         let said = world.gate(id, "cluster");
         assert!(!said.contains("manifests"), "{said}");
+    }
+}
+
+#[test]
+fn a_first_release_that_nobody_could_be_sent_to_holds() {
+    for (serves, words) in [(false, "web: there is no Service, and its manifests have none"), (true, "")] {
+        let mut world = World::empty(policy());
+        world.build(2, "amara");
+        world.bundles.insert(service("web"), BundleFact { serves, ..given("one", true) });
+        let id = world.push(2);
+        let said = world.gate(id, "cluster");
+        assert!(said.contains(words) && said.contains("manifests") != serves, "{said}");
     }
 }

@@ -320,7 +320,7 @@ impl Cluster for FakeCluster {
         let bundled = |(service, text): (&ServiceName, &String)| {
             let made =
                 state.made.iter().any(|((of, object), made)| (of, &object.service, made) == (target, service, text));
-            (service.clone(), Bundled { hash: Digest::of(text.as_bytes()), differs: !made })
+            (service.clone(), Bundled { hash: Digest::of(text.as_bytes()), differs: !made, serves: true })
         };
         Ok(texts.iter().map(bundled).collect())
     }

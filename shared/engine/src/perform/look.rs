@@ -92,9 +92,9 @@ async fn given(ports: &Ports, target: &TargetId, place: &Place, ask: &Look, fact
         given.into_iter().map(|(service, (bundle, text))| ((service.clone(), bundle), (service, text))).unzip();
     let made = ports.cluster.bundles(target, place, &texts, &mut facts.objects).await?;
     for (service, bundle) in bundles {
-        let Some(Bundled { hash, differs }) = made.get(&service).copied() else { continue };
+        let Some(Bundled { hash, differs, serves }) = made.get(&service).copied() else { continue };
         facts.manifests.insert(service.clone(), hash);
-        facts.bundles.insert(service, BundleFact { bundle, differs });
+        facts.bundles.insert(service, BundleFact { bundle, differs, serves });
     }
     Ok(())
 }
