@@ -165,7 +165,8 @@ impl fmt::Display for Line {
             write!(f, "   (goal: {goal})  {met}")?;
         }
         let beside = &self.beside;
-        let (what, reached, unit, ratio) = (&beside.what, show(beside.reached), beside.unit, show(beside.ratio));
+        let (what, reached, unit) = (&beside.what, show(beside.reached), beside.unit);
+        let ratio = if beside.ratio.is_nan() { "none to 0".to_owned() } else { show(beside.ratio) };
         write!(f, "\n  {:<12} {reached} {unit}   {what}\n  {:<12} {ratio}", "beside", "ratio")?;
         for (name, value) in &self.details {
             let value = match value {
@@ -247,6 +248,7 @@ mod tests {
 
     #[test]
     fn a_ratio_without_a_divisor_is_no_number() {
-        assert!(Line::new("x", "y", 1.0, "ms").beside("z", 0.0, "ms").beside.ratio.is_nan());
+        let line = Line::new("x", "y", 1.0, "ms").beside("z", 0.0, "ms");
+        assert!(line.beside.ratio.is_nan() && line.to_string().ends_with("none to 0"), "{line}");
     }
 }
