@@ -110,11 +110,9 @@ impl Around {
         Ok(Self { pictures: pictures?, autoscalers, budgets, checksums: Checksums::new() })
     }
 
-    /// Reads the configuration that these Deployments name.
-    async fn with(mut self, client: &Client, namespace: &str, from: &[&Json]) -> Result<Self, ApiError> {
-        let pods = from.iter().map(|from| &from["spec"]["template"]["spec"]);
-        self.checksums = checksums(client, namespace, pods.flat_map(configuration).collect()).await?;
-        Ok(self)
+    /// What of configuration the Deployments name that serve.
+    fn named(&self) -> impl Iterator<Item = (bool, String)> {
+        self.pictures.values().filter_map(live).flat_map(|live| configuration(&live["spec"]["template"]["spec"]))
     }
 
     /// The Deployment that a new colour of a service would be made from.
@@ -204,9 +202,8 @@ pub async fn manifests(
     namespace: &str,
     services: &BTreeSet<ServiceName>,
 ) -> Result<BTreeMap<ServiceName, Digest>, ApiError> {
-    let around = Around::read(client, namespace, services).await?;
-    let from: Vec<Json> = services.iter().filter_map(|service| around.live(service).cloned()).collect();
-    let around = around.with(client, namespace, &from.iter().collect::<Vec<_>>()).await?;
+    let mut around = Around::read(client, namespace, services).await?;
+    around.checksums = checksums(client, namespace, around.named().collect()).await?;
     let hash = |service: &ServiceName| Some((service.clone(), around.hash(service, around.live(service)?, None)));
     Ok(services.iter().filter_map(hash).collect())
 }
@@ -221,7 +218,7 @@ pub async fn bundled(
     namespace: &str,
     given: &BTreeMap<ServiceName, Bundle>,
 ) -> PortResult<BTreeMap<ServiceName, Bundled>> {
-    let around = Around::read(client, namespace, &given.keys().cloned().collect()).await?;
+    let mut around = Around::read(client, namespace, &given.keys().cloned().collect()).await?;
     let mut made = BTreeMap::new();
     for (service, bundle) in given {
         let wrong = |found: String| PortError::new(format!("reading the manifests given for {service}"), found);
@@ -241,8 +238,8 @@ pub async fn bundled(
         from["spec"]["template"] = stored["spec"]["template"].clone();
         made.insert(service, from);
     }
-    let all: Vec<Json> = given.keys().filter_map(|service| around.live(service).cloned()).collect();
-    let around = around.with(client, namespace, &made.values().chain(&all).collect::<Vec<_>>()).await?;
+    let named = made.values().flat_map(|from| configuration(&from["spec"]["template"]["spec"]));
+    around.checksums = checksums(client, namespace, named.chain(around.named()).collect()).await?;
     let bundled = made.into_iter().map(|(service, from)| {
         let front = given.get(service).and_then(|given| given.service.as_ref());
         // Of a service that is there the Service stays as it is.
