@@ -135,8 +135,9 @@ mod tests {
         }
     }
 
-    /// The race needs that a thread is stopped between two instructions: of so many requests some meet it, in every other run.
-    /// They are fewer than a system has ports for connections (28,232 by default), whichever end keeps its own for a while.
+    /// The race needs that a thread is stopped between two instructions: of so many requests some meet it, in every
+    /// other run. They are fewer than a system has ports for connections (28,232 by default), whichever end keeps its
+    /// own for a while.
     #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
     async fn a_request_on_a_connection_that_ends_in_this_moment_is_never_without_an_end() {
         let address = server(0).await;

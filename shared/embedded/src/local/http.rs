@@ -101,6 +101,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::local::client::Connection;
 
     #[tokio::test]
     async fn a_request_in_flight_is_answered_after_the_stop_and_no_connection_is_accepted() {
@@ -117,11 +118,9 @@ mod tests {
             }
         };
         let server = tokio::spawn(serve(listener, told, Duration::from_mins(1), answer));
-        let stream = TcpStream::connect(addr).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
+        let mut connection = Connection::to(addr).await.unwrap();
         let request = Request::get("/").header("host", "localhost").body(Empty::<Bytes>::new()).unwrap();
-        let answered = tokio::spawn(async move { sender.send_request(request).await.unwrap().status() });
+        let answered = tokio::spawn(async move { connection.send(request).await.unwrap().status() });
         begun.notified().await;
         stop.send_replace(true);
         while TcpStream::connect(addr).await.is_ok() {

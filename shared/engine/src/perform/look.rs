@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_domain::action::{Look, Outcome};
+use portcullis_domain::action::{Bundle, Look, Outcome};
 use portcullis_domain::digest::Digest;
 use portcullis_domain::facts::{BundleFact, Facts, ImageFact, Promoted, ScanFact, Verified};
-use portcullis_domain::names::{EnvName, Repository, TargetId};
+use portcullis_domain::names::{EnvName, Repository, ServiceName, TargetId};
 use portcullis_domain::policy::Place;
 use tokio::task::JoinSet;
 
@@ -22,7 +22,7 @@ const MOST_VERIFIED: usize = 10;
 /// Fetches the facts. It never fails as a whole: each source that could not be asked is named in `missing`.
 pub(super) async fn look(ports: &Ports, target: &TargetId, place: &Place, ask: &Look) -> Outcome {
     let mut facts = Facts { fetched_at: ports.clock.now(), ..Facts::default() };
-    let (images, commit, alarms, objects, manifests, room, promoted) = tokio::join!(
+    let (images, commit, alarms, objects, manifests, given, room, promoted) = tokio::join!(
         images(ports, place, &ask.images, ask.scans),
         commit(ports, target, ask),
         async {
@@ -42,6 +42,7 @@ pub(super) async fn look(ports: &Ports, target: &TargetId, place: &Place, ask: &
                 ports.cluster.manifests(target, place, &ask.services).await
             }
         },
+        given(ports, target, ask),
         async { if ask.services.is_empty() { Ok(None) } else { ports.cluster.room(target, place).await } },
         promoted(ports, target, ask.promoted_from.as_ref()),
     );
@@ -69,8 +70,10 @@ pub(super) async fn look(ports: &Ports, target: &TargetId, place: &Place, ask: &
     if let Some(found) = or_missing(&mut facts, "manifests", manifests) {
         facts.manifests = found;
     }
-    let given = given(ports, target, place, ask, &mut facts).await;
-    or_missing(&mut facts, "manifests", given);
+    if let Some(given) = or_missing(&mut facts, "manifests", given).filter(|given| !given.is_empty()) {
+        let made = bundled(ports, target, place, given, &mut facts).await;
+        or_missing(&mut facts, "manifests", made);
+    }
     if let Some(found) = or_missing(&mut facts, "room", room) {
         facts.room = found;
     }
@@ -80,14 +83,19 @@ pub(super) async fn look(ports: &Ports, target: &TargetId, place: &Place, ask: &
     Outcome::Facts(Box::new(facts))
 }
 
-/// The manifests that were given with the commit, in place of those that are live.
-async fn given(ports: &Ports, target: &TargetId, place: &Place, ask: &Look, facts: &mut Facts) -> PortResult<()> {
-    let Some(commit) = ask.commit.as_ref().filter(|_| !ask.services.is_empty()) else { return Ok(()) };
+/// Bundles by service, each with its text.
+type Given = BTreeMap<ServiceName, (Bundle, String)>;
+
+/// The manifests that were given with the commit.
+async fn given(ports: &Ports, target: &TargetId, ask: &Look) -> PortResult<Given> {
+    let Some(commit) = ask.commit.as_ref().filter(|_| !ask.services.is_empty()) else { return Ok(Given::new()) };
     let mut given = bundles::of_commit(&*ports.blobs, target, commit).await?;
     given.retain(|service, _| ask.services.contains(service));
-    if given.is_empty() {
-        return Ok(());
-    }
+    Ok(given)
+}
+
+/// Puts what they come to in place of what is live.
+async fn bundled(ports: &Ports, target: &TargetId, place: &Place, given: Given, facts: &mut Facts) -> PortResult<()> {
     let (bundles, texts): (BTreeMap<_, _>, BTreeMap<_, _>) =
         given.into_iter().map(|(service, (bundle, text))| ((service.clone(), bundle), (service, text))).unzip();
     let made = ports.cluster.bundles(target, place, &texts, &mut facts.objects).await?;

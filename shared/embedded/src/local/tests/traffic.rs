@@ -3,26 +3,21 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::Request;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use portcullis_domain::action::Measure;
 use portcullis_domain::policy::Metric;
 use portcullis_engine::ports::Metrics as _;
 
+use super::client::Connection;
 use super::load::{Load, LoadOptions};
 use super::*;
 
-async fn client(addr: SocketAddr) -> SendRequest<Empty<Bytes>> {
-    let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    sender
+async fn client(addr: SocketAddr) -> Connection<Empty<Bytes>> {
+    Connection::to(addr).await.unwrap()
 }
 
-async fn get(sender: &mut SendRequest<Empty<Bytes>>, path: &str) -> (u16, String) {
+async fn get(connection: &mut Connection<Empty<Bytes>>, path: &str) -> (u16, String) {
     let request = Request::get(path).header("host", "localhost").body(Empty::new()).unwrap();
-    sender.ready().await.unwrap();
-    let response = sender.send_request(request).await.unwrap();
+    let response = connection.send(request).await.unwrap();
     let status = response.status().as_u16();
     let version = response.headers().get("x-version").map_or("", |version| version.to_str().unwrap()).to_owned();
     response.into_body().collect().await.unwrap();
@@ -189,14 +184,11 @@ async fn load_counts_answers_of_versions_that_are_not_allowed() {
 #[tokio::test]
 async fn a_body_sent_through_the_service_is_taken_whole() {
     let world = World::new().await;
-    let stream = tokio::net::TcpStream::connect(world.address()).await.unwrap();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
+    let mut connection = Connection::to(world.address()).await.unwrap();
     for _ in 0..3 {
         let body = http_body_util::Full::new(Bytes::from(vec![7; 1 << 20]));
         let request = Request::post("/orders").header("host", "localhost").body(body).unwrap();
-        sender.ready().await.unwrap();
-        let response = sender.send_request(request).await.unwrap();
+        let response = connection.send(request).await.unwrap();
         assert_eq!(response.status(), 200);
         response.into_body().collect().await.unwrap();
     }
